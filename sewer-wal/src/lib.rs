@@ -1,0 +1,4 @@
+//! Sewer's write-ahead log.
+
+pub mod event;
+pub mod lsn;
