@@ -10,7 +10,7 @@
 //! counts there as the text `null`. The hash is over the strings as written, after invalid UTF-8
 //! became U+FFFD. Extra fields have no place in this class.
 
-use crate::writable::{Input, WritableError, put_length, put_text, put_vlong};
+use crate::writable::{Input, WritableError, lossy, put_length, put_text, put_vlong};
 use md5::{Digest, Md5};
 use serde::Serialize;
 use sewer_wal::event::Event;
@@ -32,7 +32,7 @@ pub fn put_access_log(out: &mut Vec<u8>, event: &Event<'_>) {
     put_vlong(out, event.timestamp_ms);
     for field in event.fields() {
         if let Some(bytes) = field {
-            let text = String::from_utf8_lossy(bytes);
+            let text = lossy(bytes);
             hash.update(text.as_bytes());
             put_text(out, &text);
         } else {

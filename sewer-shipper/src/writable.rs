@@ -66,6 +66,14 @@ pub fn put_length(out: &mut Vec<u8>, length: usize) {
     put_vlong(out, i64::try_from(length).expect("no buffer is longer than isize::MAX"));
 }
 
+/// The bytes as text, with U+FFFD for what is no UTF-8.
+#[must_use]
+pub fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    // `from_utf8_lossy` alone looks at each byte; this check takes ASCII in words, and it is what
+    // nearly every field passes.
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 /// Appends a Text.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
     put_length(out, text.len());
@@ -135,7 +143,7 @@ impl<'a> Input<'a> {
 
     /// The next Text.
     pub fn text(&mut self) -> Result<Cow<'a, str>, WritableError> {
-        self.text_bytes().map(String::from_utf8_lossy)
+        self.text_bytes().map(lossy)
     }
 
     /// The next `LongWritable`.
