@@ -1,18 +1,36 @@
 //! Every destination keeps the same contract: one suite, run against each.
 
+mod conformance;
 mod destination;
 
 use std::sync::Arc;
 
 use sewer_shipper::destination::{Destination, Kind, Options, open, split};
+use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
 
 #[tokio::test]
 async fn a_local_directory_keeps_the_contract() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let uri = format!("file://{}/out", dir.path().display());
     let reopen = || open(&uri, Options::default()).expect("a valid URI");
-    destination::all(&reopen, "/base").await;
+    conformance::all(&reopen, "/base").await;
     assert!(dir.path().join("out/base/once/x").is_file(), "paths are taken under the URI's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hdfs_keeps_the_contract() {
+    if !hdfs::available_or_skip("destination_conformance") {
+        return;
+    }
+    let hdfs = Hdfs::start(&HdfsOptions::default());
+    let uri = format!("{}/out", hdfs.uri());
+    let options = Options { hadoop_conf_dir: Some(hdfs.conf_dir()), ..Options::default() };
+    let reopen = || open(&uri, options.clone()).expect("a valid URI");
+    conformance::all(&reopen, "/base").await;
+    let listed = hdfs.list_files("/out/base/once");
+    assert_eq!(listed.len(), 1, "paths are taken under the URI's: {listed:?}");
+    let open: Vec<_> = hdfs.open_files("/").into_iter().map(|file| file.path).collect();
+    assert!(open.is_empty(), "files with a lease: {open:?}");
 }
 
 #[tokio::test]

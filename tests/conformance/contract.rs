@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sewer_shipper::destination::{Destination, Kind};
 
-use super::{begin, content, get, names, put};
+use crate::destination::{begin, content, get, names, put};
 
 pub async fn create_makes_parents(destination: &dyn Destination, dir: &str) {
     let path = format!("{dir}/2030-01-01/00/.x.1.tmp");

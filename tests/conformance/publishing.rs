@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sewer_shipper::destination::{Destination, Kind, Published, probe, publish};
 
-use super::{begin, content, get, names, put};
+use crate::destination::{begin, content, get, names, put};
 
 pub async fn a_file_is_published_once(destination: &dyn Destination, dir: &str) {
     let (temporary, final_name) = (format!("{dir}/.x.1.tmp"), format!("{dir}/x"));
@@ -59,8 +59,7 @@ pub async fn a_file_of_another_length_is_not_published(destination: &dyn Destina
     assert_eq!(names(destination, dir).await, [".x.1.tmp"]);
 }
 
-/// What is published cannot be written to any more, not even by a writer that is still there.
-pub async fn an_open_file_is_closed_before_it_is_published(
+pub async fn a_file_still_being_written_is_not_published(
     open: &dyn Fn() -> Arc<dyn Destination>,
     dir: &str,
 ) {
@@ -68,7 +67,7 @@ pub async fn an_open_file_is_closed_before_it_is_published(
     let (paused, successor) = (open(), open());
     let mut output = begin(&*paused, &temporary).await.expect("create");
     output.write(Bytes::from(content(300_000))).await.expect("write");
-    // 300,001 bytes were never written: whatever recovery makes of the file, it must not pass.
+    // One byte is still missing.
     let published = publish(&*successor, &temporary, &final_name, 300_001).await;
     let error = published.expect_err("the file is not whole");
     assert_eq!(error.reason(), "length", "{error}");
