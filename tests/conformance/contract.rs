@@ -101,6 +101,32 @@ pub async fn paths_stay_inside(destination: &dyn Destination) {
     }
 }
 
+/// What a client shares between its calls does not end with the one that went wrong.
+pub async fn reading_goes_on_after_an_output_was_abandoned(
+    destination: &dyn Destination,
+    dir: &str,
+) {
+    let (path, written) = (format!("{dir}/x"), content(2_500_000));
+    put(destination, &path, &written).await.expect("write");
+    let mut half_read = destination.read(&path).await.expect("read");
+    let first = half_read.next().await.expect("there is data").expect("read");
+    for attempt in 1..=3 {
+        assert!(get(destination, &path).await.expect("read") == written, "attempt {attempt}");
+        let abandoned = begin(destination, &format!("{dir}/.y.{attempt}.tmp")).await;
+        let mut abandoned = abandoned.expect("create");
+        abandoned.write(Bytes::from(content(300_000))).await.expect("write");
+    }
+    let mut read = first.to_vec();
+    while let Some(chunk) = half_read.next().await {
+        read.extend_from_slice(&chunk.expect("what was begun before goes on too"));
+    }
+    assert!(read == written, "{} bytes", read.len());
+    for attempt in 1..=3 {
+        let deleted = destination.delete(&format!("{dir}/.y.{attempt}.tmp")).await;
+        assert!(deleted.expect("delete"));
+    }
+}
+
 pub async fn an_abandoned_output_can_be_removed_by_another_process(
     open: &dyn Fn() -> Arc<dyn Destination>,
     dir: &str,

@@ -20,6 +20,7 @@ pub async fn all(open: &dyn Fn() -> Arc<dyn Destination>, base: &str) {
     contract::delete_says_whether_there_was_something(&*destination, &of("delete")).await;
     contract::list_names_what_is_there(&*destination, &of("list")).await;
     contract::paths_stay_inside(&*destination).await;
+    contract::reading_goes_on_after_an_output_was_abandoned(&*destination, &of("reading")).await;
     contract::an_abandoned_output_can_be_removed_by_another_process(open, &of("abandoned")).await;
     publishing::a_file_is_published_once(&*destination, &of("once")).await;
     publishing::another_file_under_the_final_name_is_a_conflict(&*destination, &of("conflict"))
