@@ -1,0 +1,209 @@
+//! Java, Hadoop's jars and this workspace's Java programs: found, compiled and run.
+//!
+//! The jars are fetched by `tests/run` and never from here. The programs in `tests/hadoop/java` and
+//! the class in `packaging/hadoop` are compiled once per state of their sources; several test
+//! processes may do so at the same time.
+
+use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long one run of a Java program may take.
+const RUN_WAIT: Duration = Duration::from_mins(2);
+
+/// Small and quick to start; the speed of long-running code does not matter here.
+const JVM_FLAGS: [&str; 6] = [
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xmx256m",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Dfile.encoding=UTF-8",
+];
+
+/// Everything needed to run Hadoop's classes and our Java programs.
+#[derive(Clone, Debug)]
+pub struct HadoopJars {
+    java: PathBuf,
+    lib: PathBuf,
+    classes: PathBuf,
+}
+
+/// Finds Java and Hadoop's jars and compiles the Java programs; remembers the answer.
+///
+/// # Errors
+/// What is missing, and how to get it.
+pub fn available() -> Result<HadoopJars, String> {
+    static FOUND: OnceLock<Result<HadoopJars, String>> = OnceLock::new();
+    FOUND.get_or_init(HadoopJars::find).clone()
+}
+
+/// Whether the tests of `suite` that need Hadoop can run; says so on standard error if not.
+///
+/// # Panics
+/// If they cannot run and `SEWER_REQUIRE_HADOOP=1` says that they must.
+pub fn available_or_skip(suite: &str) -> bool {
+    match available() {
+        Ok(_) => true,
+        Err(why) => {
+            let required = std::env::var_os("SEWER_REQUIRE_HADOOP").is_some_and(|v| v == "1");
+            assert!(!required, "{suite} must run (SEWER_REQUIRE_HADOOP=1): {why}");
+            skip(suite, &why);
+            false
+        }
+    }
+}
+
+/// Says on standard error that a suite did not run. Written past libtest's capture: a suite that is
+/// skipped in silence looks like one that passed.
+pub fn skip(suite: &str, why: &str) {
+    // A closed standard error is no reason to fail a test.
+    let _ = writeln!(std::io::stderr(), "skipped: {suite}: {why}");
+}
+
+impl HadoopJars {
+    fn find() -> Result<Self, String> {
+        let java = tool("java")?;
+        let javac = tool("javac")?;
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let root = root.canonicalize().map_err(|e| format!("find the workspace: {e}"))?;
+        let lib = std::env::var_os("SEWER_HADOOP_LIB")
+            .map_or_else(|| root.join("target/hadoop/lib"), PathBuf::from);
+        let jars = fs::read_dir(&lib).map_or(0, Iterator::count);
+        if jars == 0 {
+            return Err(format!(
+                "no Hadoop jars in {}; run tests/run once, which fetches them by Maven, or set \
+                 SEWER_HADOOP_LIB to a directory that holds them",
+                lib.display()
+            ));
+        }
+        let classes = compile(&javac, &root, &lib)?;
+        Ok(Self { java, lib, classes })
+    }
+
+    /// A command that runs `main` of a class, with `conf` first on the classpath.
+    pub(crate) fn command(&self, conf: Option<&Path>, main: &str) -> Command {
+        let mut classpath = std::ffi::OsString::new();
+        if let Some(conf) = conf {
+            classpath.push(conf);
+            classpath.push(":");
+        }
+        classpath.push(&self.classes);
+        classpath.push(":");
+        classpath.push(self.lib.join("*"));
+        let mut command = Command::new(&self.java);
+        command.args(JVM_FLAGS).arg("-cp").arg(classpath).arg(main);
+        command
+    }
+
+    /// Runs a class to its end and returns what it printed on standard output.
+    ///
+    /// # Errors
+    /// What it printed on standard error, if it exits with another code than 0 or takes over two
+    /// minutes.
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        conf: Option<&Path>,
+        main: &str,
+        args: &[S],
+    ) -> Result<String, String> {
+        let mut command = self.command(conf, main);
+        command.args(args);
+        run(&mut command).map_err(|e| format!("run {main}: {e}"))
+    }
+}
+
+fn tool(name: &str) -> Result<PathBuf, String> {
+    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    home.into_iter()
+        .chain(std::env::split_paths(&path))
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            format!("no {name} in JAVA_HOME or PATH; install a JDK (11 or newer) or run tests/run")
+        })
+}
+
+fn compile(javac: &Path, root: &Path, lib: &Path) -> Result<PathBuf, String> {
+    let mut sources = vec![
+        root.join("packaging/hadoop/src/main/java/net/pixelcop/sewer/source/http")
+            .join("AccessLogEvent.java"),
+    ];
+    let programs = root.join("tests/hadoop/java");
+    let list_failed = |e| format!("list {}: {e}", programs.display());
+    let entries = fs::read_dir(&programs).map_err(list_failed)?;
+    for entry in entries {
+        sources.push(entry.map_err(list_failed)?.path());
+    }
+    sources.sort();
+    let mut hasher = DefaultHasher::new();
+    (lib, javac).hash(&mut hasher);
+    for source in &sources {
+        fs::read(source).map_err(|e| format!("read {}: {e}", source.display()))?.hash(&mut hasher);
+    }
+    let parent = root.join("target/hadoop");
+    let classes = parent.join(format!("classes-{:016x}", hasher.finish()));
+    if classes.is_dir() {
+        return Ok(classes);
+    }
+    let failed = |e| format!("prepare {}: {e}", classes.display());
+    fs::create_dir_all(&parent).map_err(failed)?;
+    let fresh = tempfile::tempdir_in(&parent).map_err(failed)?;
+    let mut command = Command::new(javac);
+    command.arg("-nowarn").arg("-cp").arg(lib.join("*")).arg("-d").arg(fresh.path()).args(&sources);
+    run(&mut command).map_err(|e| format!("compile the Java programs: {e}"))?;
+    let fresh = fresh.keep();
+    if let Err(error) = fs::rename(&fresh, &classes) {
+        // Another process was faster; its classes come from the same sources.
+        fs::remove_dir_all(&fresh).map_err(failed)?;
+        if !classes.is_dir() {
+            return Err(failed(error));
+        }
+    }
+    Ok(classes)
+}
+
+/// Runs a command to its end, with its output in files: a pipe could fill up unread.
+fn run(command: &mut Command) -> Result<String, String> {
+    let fail = |e| format!("prepare its output: {e}");
+    let (mut out, mut err) =
+        (tempfile::tempfile().map_err(fail)?, tempfile::tempfile().map_err(fail)?);
+    command.stdin(Stdio::null());
+    command.stdout(out.try_clone().map_err(fail)?).stderr(err.try_clone().map_err(fail)?);
+    let mut child = command.spawn().map_err(|e| format!("start it: {e}"))?;
+    let status = wait(&mut child, RUN_WAIT);
+    let (out, err) = (text(&mut out), text(&mut err));
+    match status {
+        Some(status) if status.success() => Ok(out),
+        Some(status) => Err(format!("{status}\n{out}{err}")),
+        None => Err(format!("not done after {RUN_WAIT:?}, killed\n{out}{err}")),
+    }
+}
+
+fn text(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("read back a temporary file");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("wait for a child of ours") {
+            return Some(status);
+        }
+        if start.elapsed() > limit {
+            child.kill().expect("kill a child of ours");
+            child.wait().expect("reap a child of ours");
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,115 @@
+//! The Hadoop configuration of a test cluster: everything on 127.0.0.1, quick to notice what
+//! happens, small limits lifted that get in the way of small tests.
+//!
+//! A property given twice is taken from its first place, so callers put what wins in front.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{DataNodePorts, HdfsOptions, Ports};
+
+type Properties = Vec<(String, String)>;
+
+/// Everything to the daemon's log, which is its standard output.
+const LOG4J: &str = "\
+log4j.rootLogger=INFO,console
+log4j.appender.console=org.apache.log4j.ConsoleAppender
+log4j.appender.console.target=System.err
+log4j.appender.console.layout=org.apache.log4j.PatternLayout
+log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n
+# Says only that there is no native library.
+log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
+";
+
+/// The daemons insist on finding these on their classpath. Hadoop's jars do not have them, and
+/// nobody looks at the pages.
+const WEB_PAGES: [&str; 3] = ["webapps/hdfs", "webapps/datanode", "webapps/static"];
+
+/// Heartbeats per dead DataNode in the NameNode's formula: 2 * recheck interval + 10 heartbeats.
+const HEARTBEATS: Duration = Duration::from_secs(10);
+
+/// What clients and daemons share.
+pub fn common(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
+    let mut properties = options.config.clone();
+    properties.extend(pairs(&[
+        ("fs.defaultFS", &format!("hdfs://{}", ports.rpc.address())),
+        ("hadoop.tmp.dir", &root.join("tmp").to_string_lossy()),
+        ("dfs.namenode.http-address", &ports.http.address()),
+        ("dfs.replication", &options.replication.to_string()),
+    ]));
+    properties
+}
+
+/// The NameNode's own.
+pub fn namenode(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
+    let mut properties = options.config.clone();
+    properties.extend(pairs(&[
+        ("dfs.namenode.name.dir", &format!("file://{}/namenode/name", root.display())),
+        ("dfs.namenode.rpc-address", &ports.rpc.address()),
+        // 127.0.0.1 need not have a name.
+        ("dfs.namenode.datanode.registration.ip-hostname-check", "false"),
+        ("dfs.permissions.enabled", "false"),
+        ("dfs.namenode.safemode.extension", "0"),
+        ("dfs.namenode.fs-limits.min-block-size", "1024"),
+        ("dfs.namenode.redundancy.interval.seconds", "1s"),
+        ("dfs.namenode.replication.min", "1"),
+        ("dfs.heartbeat.interval", "1"),
+    ]));
+    if let Some(dead_after) = options.dead_after {
+        let recheck_ms = (dead_after.saturating_sub(HEARTBEATS).as_millis() / 2).max(1);
+        properties
+            .extend(pairs(&[("dfs.namenode.heartbeat.recheck-interval", &recheck_ms.to_string())]));
+    }
+    properties
+}
+
+/// One DataNode's own; `home` is its directory.
+pub fn datanode(home: &Path, ports: &DataNodePorts) -> Properties {
+    pairs(&[
+        ("dfs.datanode.data.dir", &format!("file://{}/data", home.display())),
+        ("dfs.datanode.address", &ports.data.address()),
+        ("dfs.datanode.ipc.address", &ports.ipc.address()),
+        ("dfs.datanode.http.address", &ports.http.address()),
+        ("dfs.datanode.hostname", "127.0.0.1"),
+        ("dfs.heartbeat.interval", "1"),
+        ("dfs.datanode.scan.period.hours", "-1"),
+        // It starts beside the NameNode and calls until that one answers.
+        ("ipc.client.connect.retry.interval", "100"),
+        ("ipc.client.connect.max.retries", "600"),
+    ])
+}
+
+/// Writes `conf/` below `home`, with each property from its first place.
+pub fn write(home: &Path, properties: Properties) {
+    let conf = home.join("conf");
+    fs::create_dir_all(&conf).expect("create a configuration directory");
+    let mut xml = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
+    let mut seen = BTreeSet::new();
+    for (name, value) in properties {
+        if seen.insert(name.clone()) {
+            let (name, value) = (escape(&name), escape(&value));
+            writeln!(xml, "  <property><name>{name}</name><value>{value}</value></property>")
+                .expect("a String takes everything");
+        }
+    }
+    xml.push_str("</configuration>\n");
+    // Both files are read, each after defaults of its own; so that no property depends on knowing
+    // whose defaults name it, both hold everything.
+    fs::write(conf.join("core-site.xml"), &xml).expect("write core-site.xml");
+    fs::write(conf.join("hdfs-site.xml"), &xml).expect("write hdfs-site.xml");
+    for pages in WEB_PAGES {
+        fs::create_dir_all(conf.join(pages)).expect("create a directory of web pages");
+    }
+    fs::write(conf.join("log4j.properties"), LOG4J).expect("write log4j.properties");
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Properties {
+    pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
