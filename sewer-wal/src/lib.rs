@@ -1,4 +1,39 @@
-//! Sewer's write-ahead log.
+//! Sewer's write-ahead log: what [`Wal::append`] has returned for is on stable storage, and every
+//! reader gets it back, whatever crashed in between.
+//!
+//! The modules, in the order in which the data goes:
+//! - [`event`] one request and its bytes; [`batch`] the events of one fsync; [`lsn`] their numbers
+//! - `entry` the bytes of a log; `active` a log being written, the only user of okaywal
+//! - [`wal`] append and roll; `sealer` the thread behind it; `seal` from log to segment;
+//!   [`footer`] what a segment says of itself
+//! - [`recovery`] what an opening process finds and mends; [`identity`] whose WAL it is
+//! - [`layout`] names and durable renames; [`sealed`] segments to be shipped
+//! - [`reader`] every intact event of any file, and what is damaged
+//!
+//! The crate is synchronous; nothing in it starts a thread but an open [`Wal`].
 
+mod active;
+pub mod batch;
+mod entry;
+pub mod error;
 pub mod event;
+pub mod footer;
+pub mod identity;
+pub mod layout;
 pub mod lsn;
+pub mod reader;
+pub mod recovery;
+mod seal;
+pub mod sealed;
+mod sealer;
+pub mod wal;
+mod window;
+
+pub use batch::Batch;
+pub use error::WalError;
+pub use event::Event;
+pub use identity::WalId;
+pub use layout::Layout;
+pub use lsn::{Lsn, LsnRange};
+pub use reader::SegmentReader;
+pub use wal::{Wal, WalOptions};

@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn only_twenty_digits_name_an_lsn() {
         assert_eq!(Lsn::from_padded("00000000000000000042"), Some(Lsn(42)));
-        for wrong in ["42", "+0000000000000000042", "0000000000000000004x", "99999999999999999999"] {
+        for wrong in ["42", "+0000000000000000042", "0000000000000000004x", "99999999999999999999"]
+        {
             assert_eq!(Lsn::from_padded(wrong), None, "{wrong}");
         }
     }

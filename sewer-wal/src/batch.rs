@@ -1,0 +1,102 @@
+//! The events of one fsync, encoded and waiting to be appended.
+
+use crate::entry::{CHUNK_OVERHEAD, ENTRY_OVERHEAD};
+use crate::event::{Event, EventError};
+
+/// The largest batch, framing included, that one okaywal entry takes.
+///
+/// okaywal collects an entry in memory and writes it in one call; the bound is its buffer.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before
+/// they allocate for it.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Encoded events, in the order in which they will get their LSNs.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// Encodes one more event.
+    ///
+    /// # Errors
+    /// [`EventError::TooLarge`], with the batch as it was, if the event is over
+    /// [`EVENT_BYTES_MAX`] or does not fit its format.
+    pub fn push(&mut self, event: &Event<'_>) -> Result<(), EventError> {
+        let start = self.bytes.len();
+        event.encode(&mut self.bytes)?;
+        if self.bytes.len() - start > EVENT_BYTES_MAX {
+            self.bytes.truncate(start);
+            return Err(EventError::TooLarge("over 1 MiB in all"));
+        }
+        self.ends.push(self.bytes.len());
+        Ok(())
+    }
+
+    /// Appends the already encoded events of another batch.
+    pub fn extend(&mut self, other: &Self) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.ends.extend(other.ends.iter().map(|end| start + end));
+    }
+
+    /// How many events it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether it holds no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The bytes that it takes in the log, framing included.
+    #[must_use]
+    pub fn framed_bytes(&self) -> usize {
+        ENTRY_OVERHEAD + self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
+    }
+
+    /// The encoded events, in order.
+    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    }
+
+    /// Empties it, keeping its memory for the next batch.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_batches_keep_every_event_whole() {
+        let event = |path| Event { request_path: Some(path), ..Event::default() };
+        let (mut first, mut second) = (Batch::default(), Batch::default());
+        first.push(&event(b"/a")).unwrap();
+        second.push(&event(b"/bb")).unwrap();
+        second.push(&event(b"/c")).unwrap();
+        first.extend(&second);
+        let paths: Vec<_> =
+            first.events().map(|bytes| Event::decode(bytes).unwrap().request_path).collect();
+        assert_eq!(paths, [Some(&b"/a"[..]), Some(b"/bb"), Some(b"/c")]);
+    }
+
+    #[test]
+    fn an_event_over_the_limit_is_refused_and_leaves_no_trace() {
+        let mut batch = Batch::default();
+        let long = vec![b'x'; EVENT_BYTES_MAX];
+        assert!(batch.push(&Event { cookies: Some(&long), ..Event::default() }).is_err());
+        assert!(batch.is_empty());
+        assert_eq!(batch.framed_bytes(), ENTRY_OVERHEAD);
+    }
+}

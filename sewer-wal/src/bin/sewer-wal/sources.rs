@@ -1,0 +1,97 @@
+//! The files behind the paths on the command line, in LSN order.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use sewer_wal::layout::base_of;
+use sewer_wal::reader::Kind;
+use sewer_wal::{Layout, Lsn, SegmentReader, sealed};
+
+/// A file to read.
+pub enum Source {
+    /// A sealed segment; it is opened when its turn comes, so that a long backlog needs one
+    /// descriptor.
+    Sealed(PathBuf),
+    /// A log, opened at once: a running pixel may seal it, and an open file can still be read.
+    Active(Box<SegmentReader>),
+}
+
+impl Source {
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Sealed(path) => path,
+            Self::Active(reader) => reader.path(),
+        }
+    }
+
+    /// Opens it; `None` if it has been shipped and deleted meanwhile.
+    pub fn open(self) -> anyhow::Result<Option<SegmentReader>> {
+        match self {
+            Self::Active(reader) => Ok(Some(*reader)),
+            Self::Sealed(path) => match SegmentReader::open(&path, Kind::Sealed) {
+                Ok(reader) => Ok(Some(reader)),
+                Err(e) if e.is_not_found() => Ok(None),
+                Err(e) => Err(e.into()),
+            },
+        }
+    }
+}
+
+/// What one path on the command line stands for.
+pub struct Sources {
+    /// The files, oldest first.
+    pub files: Vec<Source>,
+    /// Whether they are the whole of a WAL, so that their LSNs must join.
+    pub whole_wal: bool,
+}
+
+/// The files of a WAL directory, or the one file that `path` names.
+pub fn resolve(path: &Path) -> anyhow::Result<Sources> {
+    let data = std::fs::metadata(path).with_context(|| format!("open {}", path.display()))?;
+    if data.is_dir() {
+        return Ok(Sources { files: of_wal(path)?, whole_wal: true });
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let file = if base_of(name).is_some() {
+        Source::Sealed(path.to_path_buf())
+    } else if name == "wal-1" {
+        Source::Active(Box::new(SegmentReader::open(path, Kind::Active)?))
+    } else {
+        bail!(
+            "{} is neither a WAL directory, nor a segment (20 digits and .seg), nor an active log (wal-1)",
+            path.display()
+        );
+    };
+    Ok(Sources { files: vec![file], whole_wal: false })
+}
+
+fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
+    let layout = Layout::new(dir);
+    if !layout.id_file().exists() {
+        bail!("{} is not a WAL directory: it has no file ID", dir.display());
+    }
+    // The logs first: one that is sealed in between is then seen twice, not missed.
+    let logs = open_logs(&layout)?;
+    let mut files: Vec<_> =
+        sealed::list(&layout)?.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
+    files.extend(logs.into_iter().map(|reader| Source::Active(Box::new(reader))));
+    Ok(files)
+}
+
+fn open_logs(layout: &Layout) -> anyhow::Result<Vec<SegmentReader>> {
+    let mut readers = Vec::new();
+    for number in layout.log_numbers()? {
+        match SegmentReader::open(&layout.log_file(number), Kind::Active) {
+            Ok(reader) => readers.push(reader),
+            Err(e) if e.is_not_found() => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(readers)
+}
+
+/// How many LSNs of a range are new to one who has already seen all before `seen`.
+pub fn is_new(lsn: Lsn, seen: Option<Lsn>) -> bool {
+    seen.is_none_or(|seen| lsn >= seen)
+}

@@ -1,0 +1,97 @@
+//! `sewer-wal verify`: is every byte as it was written, and does every LSN follow the last?
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use sewer_wal::reader::{Damage, Item};
+use sewer_wal::{Event, Lsn, SegmentReader};
+
+use crate::sources::resolve;
+
+/// Checks `paths` and prints a line per file and per damage; `false` if there was any.
+pub fn run(out: &mut impl Write, paths: &[PathBuf]) -> anyhow::Result<bool> {
+    let mut sound = true;
+    for path in paths {
+        let sources = resolve(path)?;
+        let mut expected = None;
+        for source in sources.files {
+            let file = source.path().to_path_buf();
+            let Some(reader) = source.open()? else { continue };
+            let mut check = Check { out, file: &file, expected, joins: sources.whole_wal, sound };
+            check.file(reader)?;
+            (expected, sound) = (check.expected, check.sound);
+        }
+    }
+    Ok(sound)
+}
+
+/// One line that tells an operator what is lost and where.
+pub fn describe(file: &Path, damage: &Damage) -> String {
+    let lost = if damage.lost.is_empty() {
+        "no event known to be lost".to_owned()
+    } else {
+        format!("lost {} events, LSN {}", damage.lost.count(), damage.lost)
+    };
+    format!("{}: damaged at byte {}: {}; {lost}", file.display(), damage.offset, damage.reason)
+}
+
+struct Check<'a, W> {
+    out: &'a mut W,
+    file: &'a Path,
+    /// The LSN that the next file must begin with, once one has been read.
+    expected: Option<Lsn>,
+    /// Whether files must join at all.
+    joins: bool,
+    sound: bool,
+}
+
+impl<W: Write> Check<'_, W> {
+    fn file(&mut self, mut reader: SegmentReader) -> anyhow::Result<()> {
+        let (mut events, mut first, mut sound) = (0_u64, None, true);
+        while let Some(item) = reader.next_item()? {
+            match item {
+                Item::Damage(damage) => {
+                    writeln!(self.out, "{}", describe(self.file, &damage))?;
+                    sound = false;
+                }
+                Item::Batch(batch) => {
+                    first.get_or_insert(batch.range.first);
+                    for (lsn, bytes) in batch.events() {
+                        events += 1;
+                        if let Err(e) = Event::decode(bytes) {
+                            writeln!(self.out, "{}: LSN {lsn}: {e}", self.file.display())?;
+                            sound = false;
+                        }
+                    }
+                }
+            }
+        }
+        let Some(end) = reader.next_lsn().filter(|_| first.is_some() || reader.footer().is_some())
+        else {
+            self.sound &= sound;
+            return Ok(());
+        };
+        let begin = reader.footer().map_or(first, |footer| Some(footer.base)).unwrap_or(end);
+        sound &= self.join(begin, end)?;
+        if sound {
+            let range = sewer_wal::LsnRange { first: begin, end };
+            writeln!(self.out, "{}: ok, {events} events, LSN {range}", self.file.display())?;
+        }
+        self.sound &= sound;
+        Ok(())
+    }
+
+    /// Whether a file that spans `begin..end` follows the one before it.
+    fn join(&mut self, begin: Lsn, end: Lsn) -> anyhow::Result<bool> {
+        let expected = self.expected.replace(self.expected.unwrap_or_default().max(end));
+        let Some(expected) = expected.filter(|_| self.joins) else { return Ok(true) };
+        // A log that was sealed while we looked comes twice.
+        if begin > expected {
+            let gap = sewer_wal::LsnRange { first: expected, end: begin };
+            let file = self.file.display();
+            writeln!(self.out, "{file}: {} events are missing before it, LSN {gap}", gap.count())?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,136 @@
+//! What can go wrong with a WAL, each with the place and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::event::EventError;
+use crate::identity::WalId;
+
+/// An error of the WAL.
+#[derive(Debug, Error)]
+pub enum WalError {
+    /// A call of the operating system failed.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, a verb phrase.
+        action: &'static str,
+        /// The file or directory concerned.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Another process appends to this WAL.
+    #[error(
+        "the WAL {} is in use{}: only one process may append; stop it, or give this one another wal.dir",
+        dir.display(),
+        holder.as_ref().map(|pid| format!(" by process {pid}")).unwrap_or_default()
+    )]
+    Locked {
+        /// The WAL's directory.
+        dir: PathBuf,
+        /// The process id that LOCK names, if it names one.
+        holder: Option<String>,
+    },
+    /// The file ID does not hold an identity.
+    #[error("{} does not hold 16 hex digits and a newline; restore it from a file name in the destination or from `sewer-wal stat`", path.display())]
+    BadIdentity {
+        /// The file ID.
+        path: PathBuf,
+    },
+    /// There are events, but the file ID is gone.
+    #[error("{} is missing although segments of the WAL {found} exist; restore it: echo {found} > {0}", path.display())]
+    MissingIdentity {
+        /// The file ID.
+        path: PathBuf,
+        /// The identity that the segments carry.
+        found: WalId,
+    },
+    /// A file belongs to another WAL.
+    #[error("{} belongs to the WAL {found}, not to {expected}; move it to a directory of its own", path.display())]
+    ForeignSegment {
+        /// The file concerned.
+        path: PathBuf,
+        /// The identity that it carries.
+        found: WalId,
+        /// The identity of the WAL.
+        expected: WalId,
+    },
+    /// The WAL has an identity but nothing tells where its LSNs go on.
+    #[error(
+        "{} has no log in active/, so the next LSN is unknown; to begin a new WAL here once everything in sealed/ is shipped, remove {}",
+        dir.display(),
+        id.display()
+    )]
+    NextLsnUnknown {
+        /// The WAL's directory.
+        dir: PathBuf,
+        /// The file ID.
+        id: PathBuf,
+    },
+    /// A sealed segment of that name is already there, with other content.
+    #[error("cannot publish {}: a different segment of that name exists; move one of them away", path.display())]
+    SegmentExists {
+        /// The name in sealed/.
+        path: PathBuf,
+    },
+    /// A file has a format that this build does not read.
+    #[error("{} has format version {version}; this build reads version {supported}", path.display())]
+    Version {
+        /// The file concerned.
+        path: PathBuf,
+        /// The version that it announces.
+        version: u32,
+        /// The newest version that this build reads.
+        supported: u32,
+    },
+    /// An event is intact, but this build cannot read it.
+    #[error("{}: event with LSN {lsn}: {source}", path.display())]
+    Event {
+        /// The segment.
+        path: PathBuf,
+        /// The event's number.
+        lsn: crate::lsn::Lsn,
+        /// Why.
+        source: EventError,
+    },
+    /// A batch is larger than one okaywal entry may be.
+    #[error("a batch of {bytes} bytes is over the limit of {limit}")]
+    BatchTooLarge {
+        /// Its size with framing.
+        bytes: usize,
+        /// [`crate::batch::BATCH_BYTES_MAX`].
+        limit: usize,
+    },
+    /// An earlier write or sync failed; the process must end and recover.
+    #[error(
+        "the WAL failed earlier ({0}) and takes no more events; restart the process to recover"
+    )]
+    Poisoned(String),
+}
+
+impl WalError {
+    /// Whether the same call can succeed later without a restart or a hand.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Gives an [`io::Error`] its action and path.
+pub(crate) trait IoContext<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, WalError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, WalError> {
+        self.map_err(|source| WalError::Io { action, path: path.to_path_buf(), source })
+    }
+}
+
+impl<T> IoContext<T> for nix::Result<T> {
+    fn context(self, action: &'static str, path: &Path) -> Result<T, WalError> {
+        self.map_err(io::Error::from).context(action, path)
+    }
+}

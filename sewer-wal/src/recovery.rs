@@ -1,0 +1,130 @@
+//! What a process finds when it opens a WAL, and how it makes it whole again.
+//!
+//! Every log in `active/` is read with the strict reader up to its last complete batch. A new log
+//! is begun whose first, empty batch carries the next LSN; only when that is durable are the old
+//! logs sealed, oldest first. So the next LSN survives even if everything sealed is shipped and
+//! deleted before the first new event, and recovery can be cut anywhere and done again.
+//!
+//! The time is that of the logs left in `active/`; sealed segments are not read.
+
+use crate::active::ActiveLog;
+use crate::batch::Batch;
+use crate::error::WalError;
+use crate::footer::Footer;
+use crate::identity::WalId;
+use crate::layout::Layout;
+use crate::lsn::{Lsn, LsnRange};
+use crate::reader::Damage;
+use crate::seal::{LogSummary, remove_log, seal, summarise};
+
+/// What recovery found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The WAL's identity.
+    pub wal_id: WalId,
+    /// Whether the WAL was made just now.
+    pub created: bool,
+    /// The logs that an earlier process left with events, oldest first; they are sealed now.
+    pub logs: Vec<RecoveredLog>,
+    /// The LSN that the next event gets.
+    pub next_lsn: Lsn,
+}
+
+/// A log that was sealed by recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredLog {
+    /// The LSNs that it spans.
+    pub range: LsnRange,
+    /// The bytes after its last complete batch: a write that was never acknowledged.
+    pub torn_bytes: u64,
+    /// Damage before its last complete batch: acknowledged events that are lost.
+    pub damage: Vec<Damage>,
+}
+
+/// Makes the WAL in `layout` whole and begins a log of `log_bytes` in it. The caller holds the
+/// lock.
+pub(crate) fn recover(
+    layout: &Layout,
+    log_bytes: u64,
+) -> Result<(ActiveLog, RecoveryReport), WalError> {
+    let stored = WalId::load(layout)?;
+    let left = read_logs(layout)?;
+    let wal_id = match stored {
+        Some(id) => id,
+        None => new_identity(layout, &left)?,
+    };
+    for (number, summary) in &left {
+        if let Some(found) = summary.wal_id.filter(|found| *found != wal_id && stored.is_some()) {
+            let path = layout.log_file(*number);
+            return Err(WalError::ForeignSegment { path, found, expected: wal_id });
+        }
+    }
+    let next_lsn = match next_lsn(layout, &left)? {
+        Some(next) => next,
+        None if stored.is_none() => Lsn(0),
+        None => {
+            let (dir, id) = (layout.root().to_path_buf(), layout.id_file());
+            return Err(WalError::NextLsnUnknown { dir, id });
+        }
+    };
+    let number = left.last().map_or(1, |(number, _)| number + 1);
+    let mut log = ActiveLog::create(layout, wal_id, number, log_bytes)?;
+    log.append(next_lsn, &Batch::default())?;
+    if stored.is_none() {
+        wal_id.store(layout)?;
+    }
+    let mut report = RecoveryReport { wal_id, created: stored.is_none(), logs: vec![], next_lsn };
+    for (number, summary) in left {
+        let sealed = seal(layout, wal_id, number, &summary)?;
+        if let (Some(_), Some(range)) = (sealed, summary.range) {
+            let (torn_bytes, damage) = (summary.torn_bytes, summary.damage);
+            report.logs.push(RecoveredLog { range, torn_bytes, damage });
+        }
+    }
+    Ok((log, report))
+}
+
+/// Every log in `active/`, oldest first. A directory without a log is what a cut left of a spare.
+fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
+    let mut logs = Vec::new();
+    for number in layout.log_numbers()? {
+        match summarise(layout, number) {
+            Ok(summary) => logs.push((number, summary)),
+            Err(e) if e.is_not_found() => remove_log(layout, number)?,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(logs)
+}
+
+/// An identity for a WAL that has none. It must not have events either: they would come back
+/// under other names.
+fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, WalError> {
+    let with_events = logs.iter().find(|(_, summary)| {
+        summary.range.is_some_and(|range| !range.is_empty() || range.first > Lsn(0))
+    });
+    let mut found = with_events.and_then(|(_, summary)| summary.wal_id);
+    if let Some(base) = layout.sealed_bases()?.first() {
+        found = found.or(Footer::load(&layout.sealed_file(*base))?.map(|footer| footer.wal_id));
+    }
+    match found {
+        Some(found) => Err(WalError::MissingIdentity { path: layout.id_file(), found }),
+        None => Ok(WalId::random()),
+    }
+}
+
+/// The LSN after everything local, from the logs and from the newest sealed segment; `None` if no
+/// log tells.
+fn next_lsn(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<Option<Lsn>, WalError> {
+    let from_logs = logs.iter().filter_map(|(_, log)| log.range).map(|range| range.end).max();
+    let Some(from_logs) = from_logs else { return Ok(None) };
+    let newest = match layout.sealed_bases()?.last() {
+        Some(base) => match Footer::load(&layout.sealed_file(*base)) {
+            Ok(footer) => footer.map_or(base.plus(1), |footer| footer.range().end),
+            Err(e) if e.is_not_found() => Lsn(0),
+            Err(e) => return Err(e),
+        },
+        None => Lsn(0),
+    };
+    Ok(Some(from_logs.max(newest)))
+}

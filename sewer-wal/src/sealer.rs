@@ -1,0 +1,115 @@
+//! The background thread of a WAL: it prepares the spare and seals what was rolled, in order, so
+//! that the thread that commits does neither.
+
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::active::ActiveLog;
+use crate::error::WalError;
+use crate::identity::WalId;
+use crate::layout::Layout;
+use crate::lsn::Lsn;
+use crate::seal::{seal, summarise};
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+enum Job {
+    Prepare { number: u64, bytes: u64 },
+    Seal(ActiveLog),
+}
+
+/// What it answers.
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// A spare is ready, or could not be made; it can be tried again.
+    Prepared(Result<ActiveLog, WalError>),
+    /// A log was sealed (`None`: it had no event), or could not be: the WAL must be reopened.
+    Sealed(Result<Option<Lsn>, WalError>),
+}
+
+/// The thread and the ways to and from it. At most one spare is asked for at a time, so that the
+/// queue holds that and the logs not yet sealed.
+#[derive(Debug)]
+pub(crate) struct Sealer {
+    jobs: Option<Sender<Job>>,
+    done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Sealer {
+    pub(crate) fn start(layout: Layout, wal_id: WalId) -> std::io::Result<Self> {
+        let (jobs, inbox) = channel();
+        let (outbox, done) = channel();
+        let run = move || {
+            for job in inbox {
+                let answer = match job {
+                    Job::Prepare { number, bytes } => {
+                        Done::Prepared(ActiveLog::create(&layout, wal_id, number, bytes))
+                    }
+                    Job::Seal(log) => Done::Sealed(seal_log(&layout, wal_id, log)),
+                };
+                if outbox.send(answer).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("wal-sealer".into()).spawn(run)?;
+        Ok(Self { jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    pub(crate) fn prepare(&self, number: u64, bytes: u64) {
+        self.send(Job::Prepare { number, bytes });
+    }
+
+    pub(crate) fn seal(&self, log: ActiveLog) {
+        self.send(Job::Seal(log));
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only when this end is dropped; if it panicked, `poll` says so.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// An answer, if there is one already.
+    pub(crate) fn poll(&self) -> Option<Done> {
+        match self.done.try_recv() {
+            Ok(done) => Some(done),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Done::Sealed(Err(WalError::Poisoned(
+                "the thread that seals segments has ended".into(),
+            )))),
+        }
+    }
+
+    /// Waits for the next answer, for at most `patience`.
+    pub(crate) fn wait(&self, patience: Duration) -> Option<Done> {
+        self.done.recv_timeout(patience).ok()
+    }
+
+    /// Lets the thread finish its jobs and returns their answers.
+    pub(crate) fn finish(mut self) -> Vec<Done> {
+        drop(self.jobs.take());
+        self.done.iter().collect()
+    }
+}
+
+/// No thread of a WAL outlives it.
+impl Drop for Sealer {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been reported as a missing answer.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn seal_log(layout: &Layout, wal_id: WalId, log: ActiveLog) -> Result<Option<Lsn>, WalError> {
+    let number = log.number();
+    log.close()?;
+    let summary = summarise(layout, number)?;
+    seal(layout, wal_id, number, &summary)
+}

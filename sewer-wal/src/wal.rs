@@ -1,0 +1,326 @@
+//! The WAL as the one process sees it that appends to it.
+//!
+//! Invariants, with `durable` the LSN after the last batch on stable storage:
+//! - `base of the current log <= durable <= next LSN`, and the last two are equal between calls;
+//! - the current log's first batch is durable before its predecessor is handed to the sealer;
+//! - after a failed write or sync nothing more is written: every later call is an error.
+
+use std::time::{Duration, Instant};
+
+use crate::active::ActiveLog;
+use crate::batch::{BATCH_BYTES_MAX, Batch};
+use crate::entry::{ENTRY_OVERHEAD, LOG_HEADER_BYTES};
+use crate::error::WalError;
+use crate::identity::{WalId, WalLock};
+use crate::layout::Layout;
+use crate::lsn::{Lsn, LsnRange};
+use crate::recovery::{RecoveryReport, recover};
+use crate::seal::remove_log;
+use crate::sealer::{Done, Sealer};
+
+/// The room that the first log gets; later ones get twice what the last one needed.
+const LOG_BYTES_MIN: u64 = 4 << 20;
+
+/// How long to wait before a spare that could not be made is tried again.
+const SPARE_RETRY: Duration = Duration::from_secs(1);
+
+/// How long a clean stop waits for a spare that is being made.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// When segments end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalOptions {
+    /// The size at which a segment is sealed, in bytes.
+    pub segment_bytes: u64,
+    /// The age, counted from its first event, at which a segment is sealed.
+    pub roll_interval: Duration,
+}
+
+/// A WAL open for appending. Dropping it without [`Wal::close`] is as safe as a crash.
+#[derive(Debug)]
+pub struct Wal {
+    layout: Layout,
+    id: WalId,
+    options: WalOptions,
+    current: Current,
+    spare: Spare,
+    /// The number of the next log.
+    next_number: u64,
+    next_lsn: Lsn,
+    sealer: Sealer,
+    /// Why nothing more may be written.
+    poisoned_by: Option<String>,
+    /// Held to the end: fields drop in order, and the lock goes last.
+    _lock: WalLock,
+}
+
+#[derive(Debug)]
+struct Current {
+    log: ActiveLog,
+    /// When its first event came; `None` while it has none.
+    since: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Spare {
+    Ready(ActiveLog),
+    /// The sealer is at it.
+    Asked,
+    /// It could not be made; try again then.
+    Failed(Instant),
+}
+
+impl Wal {
+    /// Opens the WAL in `layout`, making it if there is none, and recovers what an earlier process
+    /// left.
+    ///
+    /// # Errors
+    /// [`WalError::Locked`] if another process appends to it; see [`WalError`] for the rest.
+    pub fn open(layout: Layout, options: WalOptions) -> Result<(Self, RecoveryReport), WalError> {
+        layout.create()?;
+        let lock = WalLock::acquire(&layout)?;
+        let (log, report) = recover(&layout, options.segment_bytes.min(LOG_BYTES_MIN))?;
+        let sealer =
+            Sealer::start(layout.clone(), report.wal_id).map_err(|source| WalError::Io {
+                action: "start the sealer of",
+                path: layout.root().to_path_buf(),
+                source,
+            })?;
+        let mut wal = Self {
+            next_number: log.number() + 1,
+            layout,
+            id: report.wal_id,
+            options,
+            current: Current { log, since: None },
+            spare: Spare::Asked,
+            next_lsn: report.next_lsn,
+            sealer,
+            poisoned_by: None,
+            _lock: lock,
+        };
+        wal.ask_for_spare(LOG_BYTES_MIN);
+        Ok((wal, report))
+    }
+
+    /// The WAL's identity.
+    pub fn id(&self) -> WalId {
+        self.id
+    }
+
+    /// The LSN that the next event gets.
+    pub fn next_lsn(&self) -> Lsn {
+        self.next_lsn
+    }
+
+    /// The number of the segment being written.
+    pub fn segment(&self) -> u64 {
+        self.current.log.number()
+    }
+
+    /// The bytes in the segment being written.
+    pub fn segment_bytes(&self) -> u64 {
+        self.current.log.bytes()
+    }
+
+    /// Where the WAL is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Appends a batch and returns its LSNs once it is on stable storage.
+    ///
+    /// # Errors
+    /// [`WalError::BatchTooLarge`] leaves the WAL usable. After any other error it is poisoned:
+    /// the process must end, and the next one recovers.
+    pub fn append(&mut self, batch: &Batch) -> Result<LsnRange, WalError> {
+        self.attend()?;
+        let bytes = batch.framed_bytes();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(WalError::BatchTooLarge { bytes, limit: BATCH_BYTES_MAX });
+        }
+        let range = LsnRange::new(self.next_lsn, batch.len() as u64);
+        if batch.is_empty() {
+            return Ok(range);
+        }
+        let fits = self.current.log.bytes() + bytes as u64 <= self.data_bytes_max();
+        let rolled = if fits && !self.is_old() { None } else { self.switch() };
+        self.current.log.append(range.first, batch).map_err(|e| self.poison(e))?;
+        self.next_lsn = range.end;
+        self.current.since.get_or_insert_with(Instant::now);
+        if let Some(log) = rolled {
+            self.retire(log);
+        }
+        Ok(range)
+    }
+
+    /// Rolls the segment if it is old enough, and notices what the sealer has done. Call it when
+    /// [`Wal::next_tick`] says so.
+    ///
+    /// # Errors
+    /// As for [`Wal::append`].
+    pub fn tick(&mut self) -> Result<(), WalError> {
+        self.attend()?;
+        if self.is_old()
+            && let Some(log) = self.switch()
+        {
+            self.begin_current()?;
+            self.retire(log);
+        }
+        Ok(())
+    }
+
+    /// When [`Wal::tick`] has something to do; `None` if only new events can change that.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let due = self.current.since? + self.options.roll_interval;
+        match self.spare {
+            Spare::Ready(_) => Some(due),
+            // It is too late already, so look again as soon as the spare may be there.
+            Spare::Asked => Some(due.max(Instant::now() + Duration::from_millis(20))),
+            Spare::Failed(retry_at) => Some(due.max(retry_at)),
+        }
+    }
+
+    /// Ends cleanly: what has events is sealed, and an empty log keeps the next LSN.
+    ///
+    /// # Errors
+    /// As for [`Wal::append`]; nothing acknowledged is lost, the next open seals it.
+    pub fn close(mut self) -> Result<(), WalError> {
+        self.attend()?;
+        if self.current.since.is_some() {
+            self.await_spare();
+            let log = match self.switch() {
+                Some(log) => log,
+                None => self.switch_to_small_log()?,
+            };
+            self.begin_current()?;
+            self.sealer.seal(log);
+        }
+        if let Spare::Ready(log) = std::mem::replace(&mut self.spare, Spare::Asked) {
+            self.sealer.seal(log);
+        }
+        for done in self.sealer.finish() {
+            match done {
+                Done::Sealed(result) => drop(result?),
+                Done::Prepared(Err(_)) => {}
+                Done::Prepared(Ok(log)) => {
+                    let number = log.number();
+                    log.close()?;
+                    remove_log(&self.layout, number)?;
+                }
+            }
+        }
+        self.current.log.close()
+    }
+
+    /// The largest number of data bytes in a segment, but always enough for one batch.
+    fn data_bytes_max(&self) -> u64 {
+        self.options.segment_bytes.max((LOG_HEADER_BYTES + 2 * ENTRY_OVERHEAD) as u64)
+    }
+
+    fn is_old(&self) -> bool {
+        self.current.since.is_some_and(|since| since.elapsed() >= self.options.roll_interval)
+    }
+
+    /// Makes the spare the current log and returns the old one; `None` if there is no spare yet or
+    /// the current log has no event. Until the new log has a durable batch, the old one must not
+    /// be sealed.
+    fn switch(&mut self) -> Option<ActiveLog> {
+        self.current.since?;
+        match std::mem::replace(&mut self.spare, Spare::Asked) {
+            Spare::Ready(log) => {
+                let old = std::mem::replace(&mut self.current, Current { log, since: None });
+                Some(old.log)
+            }
+            other => {
+                self.spare = other;
+                None
+            }
+        }
+    }
+
+    /// Gives the current log its first batch: an empty one that carries the next LSN.
+    fn begin_current(&mut self) -> Result<(), WalError> {
+        self.current.log.append(self.next_lsn, &Batch::default()).map_err(|e| self.poison(e))
+    }
+
+    /// Hands a log to the sealer and asks for the next spare, sized for what came lately.
+    fn retire(&mut self, log: ActiveLog) {
+        let bytes = log.bytes().saturating_mul(2);
+        self.sealer.seal(log);
+        self.ask_for_spare(bytes);
+    }
+
+    fn ask_for_spare(&mut self, bytes: u64) {
+        let most = self.data_bytes_max();
+        self.sealer.prepare(self.next_number, bytes.clamp(LOG_BYTES_MIN.min(most), most));
+        self.next_number += 1;
+        self.spare = Spare::Asked;
+    }
+
+    /// Takes the sealer's answers.
+    fn attend(&mut self) -> Result<(), WalError> {
+        if let Some(reason) = &self.poisoned_by {
+            return Err(WalError::Poisoned(reason.clone()));
+        }
+        while let Some(done) = self.sealer.poll() {
+            self.take(done)?;
+        }
+        if let Spare::Failed(retry_at) = self.spare
+            && Instant::now() >= retry_at
+        {
+            self.ask_for_spare(LOG_BYTES_MIN);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> Result<(), WalError> {
+        match done {
+            Done::Prepared(Ok(log)) => self.spare = Spare::Ready(log),
+            Done::Prepared(Err(e)) => {
+                tracing::warn!(error = %e, "no spare segment; the current one grows meanwhile");
+                self.spare = Spare::Failed(Instant::now() + SPARE_RETRY);
+            }
+            Done::Sealed(Ok(Some(base))) => tracing::debug!(%base, "segment sealed"),
+            Done::Sealed(Ok(None)) => {}
+            Done::Sealed(Err(e)) => return Err(self.poison(e)),
+        }
+        Ok(())
+    }
+
+    fn await_spare(&mut self) {
+        let deadline = Instant::now() + CLOSE_PATIENCE;
+        while matches!(self.spare, Spare::Asked) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.sealer.wait(left) {
+                // A log that cannot be sealed now is sealed by the next open.
+                Some(done) => drop(self.take(done)),
+                None => break,
+            }
+        }
+    }
+
+    /// For a clean stop without a spare: a log that holds nothing but the next LSN.
+    fn switch_to_small_log(&mut self) -> Result<ActiveLog, WalError> {
+        let number = self.next_number;
+        self.next_number += 1;
+        let log =
+            ActiveLog::create(&self.layout, self.id, number, 4096).map_err(|e| self.poison(e))?;
+        Ok(std::mem::replace(&mut self.current, Current { log, since: None }).log)
+    }
+
+    fn poison(&mut self, error: WalError) -> WalError {
+        self.poisoned_by = Some(error.to_string());
+        error
+    }
+}
+
+/// Seals what a dead process left in the WAL and lets go of it again.
+///
+/// # Errors
+/// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
+pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
+    let _lock = WalLock::acquire(layout)?;
+    let (log, report) = recover(layout, 4096)?;
+    log.close()?;
+    Ok(report)
+}
