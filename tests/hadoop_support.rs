@@ -14,6 +14,8 @@ use sewer_test_support::{hadoop, rows};
 const GOLDEN: &str = "8c075bcd1507312e322e332e340168022f70000002756100206662633065303735303630\
                       636366346139323034336436393434653538643834";
 
+const DEAD_AFTER: Duration = Duration::from_secs(11);
+
 fn write_golden(conf: &Path, uri: &str) {
     let jars = hadoop::available().expect("the test was not skipped");
     let written = jars.run(Some(conf), "WriteSequenceFile", &[uri, GOLDEN]).unwrap();
@@ -70,6 +72,10 @@ fn hadoop_reads_and_writes_exactly_the_golden_event() {
     assert!(listed.iter().all(|file| !file.open_for_write && file.length > 0), "{listed:?}");
     assert_eq!(hdfs.list_files("/nowhere"), []);
     assert_eq!(hdfs.open_files("/"), []);
+    hdfs.leave_open("/in/open");
+    let open = hdfs.open_files("/");
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(open[0].path, "/in/open");
 }
 
 #[test]
@@ -94,7 +100,12 @@ fn daemons_can_be_killed_frozen_and_restarted_and_keep_their_data() {
     if !hdfs::available_or_skip("hadoop_support") {
         return;
     }
-    let options = HdfsOptions { datanodes: 2, replication: 2, ..HdfsOptions::default() };
+    let options = HdfsOptions {
+        datanodes: 2,
+        replication: 2,
+        dead_after: Some(DEAD_AFTER),
+        ..HdfsOptions::default()
+    };
     let hdfs = Hdfs::start(&options);
     let uri = hdfs.uri();
     write_golden(&hdfs.conf_dir(), "/golden.seq");
@@ -125,6 +136,13 @@ fn daemons_can_be_killed_frozen_and_restarted_and_keep_their_data() {
     hdfs.leave_safe_mode();
     write_golden(&hdfs.conf_dir(), "/new.seq");
     assert!(hdfs.fsck(&["/"]).contains("is HEALTHY"));
+
+    hdfs.datanode(1).freeze();
+    let noticed = wait(4 * DEAD_AFTER, || hdfs.live_datanodes() == Some(1));
+    assert!(noticed, "a silent DataNode is dead to the NameNode after {DEAD_AFTER:?}");
+    hdfs.datanode(1).thaw();
+    let back = wait(4 * DEAD_AFTER, || hdfs.live_datanodes() == Some(2));
+    assert!(back, "a DataNode that speaks again is alive again");
 
     let pids: Vec<u32> = [hdfs.namenode(), hdfs.datanode(0), hdfs.datanode(1)]
         .iter()

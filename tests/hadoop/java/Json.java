@@ -1,3 +1,9 @@
+import java.io.BufferedOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.PrintStream;
+import java.io.UnsupportedEncodingException;
+
 /**
  * Builds one JSON object; just what the programs here print.
  *
@@ -7,6 +13,12 @@ final class Json {
 
   private final StringBuilder out = new StringBuilder();
   private boolean first = true;
+
+  /** Standard output in UTF-8, in large pieces; to be flushed and checked at the end. */
+  static PrintStream output() throws UnsupportedEncodingException {
+    FileOutputStream stdout = new FileOutputStream(FileDescriptor.out);
+    return new PrintStream(new BufferedOutputStream(stdout, 1 << 16), false, "UTF-8");
+  }
 
   /** The object {@code {…}} filled by the calls that follow. */
   static Json object() {

@@ -17,7 +17,7 @@ public final class ListFiles {
   private ListFiles() {}
 
   public static void main(String[] args) throws IOException {
-    PrintStream out = new PrintStream(System.out, false, "UTF-8");
+    PrintStream out = Json.output();
     for (String uri : args) {
       Path root = new Path(uri);
       FileSystem fs = root.getFileSystem(new Configuration());

@@ -37,7 +37,7 @@ public final class ReadSequenceFiles {
   }
 
   public static void main(String[] args) throws IOException {
-    PrintStream out = new PrintStream(System.out, false, "UTF-8");
+    PrintStream out = Json.output();
     ReadSequenceFiles reader = new ReadSequenceFiles(out);
     for (String uri : args) {
       Path path = new Path(uri);

@@ -180,6 +180,17 @@ impl Hdfs {
         self.try_wait_until_ready().unwrap_or_else(|why| panic!("wait for HDFS: {why}"));
     }
 
+    /// How many DataNodes the NameNode takes for alive; `None` while it is in safe mode or does not
+    /// answer. A DataNode that died counts until [`HdfsOptions::dead_after`] has passed.
+    pub fn live_datanodes(&self) -> Option<usize> {
+        jmx::usable_datanodes(&self.ports.http.address()).map(|usable| usable.len())
+    }
+
+    /// Leaves a file behind that is open for write and whose writer is dead.
+    pub fn leave_open(&self, path: &str) {
+        self.hadoop("LeaveOpen", &[path]);
+    }
+
     /// Ends all daemons by SIGKILL.
     pub fn stop_all(&self) {
         self.daemons().for_each(Daemon::kill);

@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 /// Below Linux's default `ip_local_port_range`, above the well-known services.
@@ -38,9 +39,10 @@ impl Port {
 /// If no port of the range is free, or the directory of locks cannot be used.
 pub fn reserve() -> Port {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let directory =
-        std::env::temp_dir().join(format!("sewer-test-ports-{}", nix::unistd::getuid()));
-    fs::create_dir_all(&directory).expect("create the directory of port locks");
+    // Not the directory for temporary files: processes with different ones share these ports.
+    let directory = format!("/tmp/sewer-test-ports-{}", nix::unistd::getuid());
+    let directory = Path::new(&directory);
+    fs::create_dir_all(directory).expect("create the directory of port locks");
     let count = RANGE.end - RANGE.start;
     // Processes begin at different places, so that they seldom try the same ports.
     let offset = u16::try_from(u64::from(std::process::id()) * 97 % u64::from(count))
