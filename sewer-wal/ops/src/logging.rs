@@ -33,12 +33,16 @@ impl Default for LogConfig {
     }
 }
 
+/// The HTTP library logs an error for every malformed request, which a stranger can send at will,
+/// and tells the life of its threads. `log.level` can name these targets to hear them again.
+const QUIET: &str = "actix_http=off,actix_server=warn,mio=warn";
+
 /// Starts the log for the rest of the process.
 ///
 /// # Errors
 /// A line for the operator if `log.level` is no filter.
 pub fn init(config: &LogConfig) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.level)
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.level))
         .map_err(|e| format!("key `log.level`: \"{}\" is no log filter: {e}", config.level))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
