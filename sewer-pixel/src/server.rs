@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::header::{CONNECTION, RETRY_AFTER};
-use actix_web::http::{ConnectionType, KeepAlive, Version};
+use actix_web::http::KeepAlive;
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use ipnet::IpNet;
 
@@ -77,11 +77,6 @@ async fn pixel(request: HttpRequest, worker: web::Data<Worker>) -> HttpResponse 
     };
     if worker.metrics.state() != State::Serving {
         response.force_close();
-    } else if request.version() == Version::HTTP_10
-        && request.head().connection_type() == ConnectionType::KeepAlive
-    {
-        // HTTP/1.0 closes unless told otherwise; actix keeps the connection but does not say so.
-        response.insert_header((CONNECTION, "keep-alive"));
     }
     response.finish()
 }
