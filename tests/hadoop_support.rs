@@ -154,7 +154,7 @@ fn daemons_can_be_killed_frozen_and_restarted_and_keep_their_data() {
 }
 
 /// Set in the process that [`no_daemon_outlives_a_killed_test_process`] starts and kills.
-const VICTIM: &str = "SEWER_TEST_VICTIM";
+const VICTIM: &str = "SEWERTEST_VICTIM";
 
 #[test]
 fn no_daemon_outlives_a_killed_test_process() {

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The pixel: HTTP in, durable events out. A 204 means the event is on stable storage.
+//!
+//! The modules, in the order in which the data goes:
+//! - [`server`] the pixel port; [`request`] from a request to an event
+//! - [`commit`] group commit: one fsync for all that wait
+//! - [`daemon`] recover, serve, drain, seal
+//! - [`config`] what can be set; [`check`] whether it would work; [`metrics`] what is counted
+
+pub mod check;
+pub mod commit;
+pub mod config;
+pub mod daemon;
+pub mod metrics;
+pub mod request;
+pub mod server;

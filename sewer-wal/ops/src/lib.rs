@@ -1,1 +1,16 @@
-//! Placeholder.
+//! What both daemons need around their work, and the WAL does not:
+//! - [`config`] one configuration from defaults, file, environment and flags, strict about keys
+//! - [`logging`] the log on standard error
+//! - [`status`] the status port: health, metrics, statistics
+//! - [`signals`] when to stop
+
+pub mod config;
+pub mod logging;
+pub mod signals;
+pub mod status;
+
+/// Exit code: the work failed.
+pub const EXIT_FAILED: u8 = 1;
+
+/// Exit code: wrong usage or configuration.
+pub const EXIT_CONFIG: u8 = 2;

@@ -47,13 +47,13 @@ pub fn available() -> Result<HadoopJars, String> {
 /// Whether the tests of `suite` that need Hadoop can run; says so on standard error if not.
 ///
 /// # Panics
-/// If they cannot run and `SEWER_REQUIRE_HADOOP=1` says that they must.
+/// If they cannot run and `SEWERTEST_REQUIRE_HADOOP=1` says that they must.
 pub fn available_or_skip(suite: &str) -> bool {
     match available() {
         Ok(_) => true,
         Err(why) => {
-            let required = std::env::var_os("SEWER_REQUIRE_HADOOP").is_some_and(|v| v == "1");
-            assert!(!required, "{suite} must run (SEWER_REQUIRE_HADOOP=1): {why}");
+            let required = std::env::var_os("SEWERTEST_REQUIRE_HADOOP").is_some_and(|v| v == "1");
+            assert!(!required, "{suite} must run (SEWERTEST_REQUIRE_HADOOP=1): {why}");
             skip(suite, &why);
             false
         }
@@ -73,13 +73,13 @@ impl HadoopJars {
         let javac = tool("javac")?;
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let root = root.canonicalize().map_err(|e| format!("find the workspace: {e}"))?;
-        let lib = std::env::var_os("SEWER_HADOOP_LIB")
+        let lib = std::env::var_os("SEWERTEST_HADOOP_LIB")
             .map_or_else(|| root.join("target/hadoop/lib"), PathBuf::from);
         let jars = fs::read_dir(&lib).map_or(0, Iterator::count);
         if jars == 0 {
             return Err(format!(
                 "no Hadoop jars in {}; run tests/run once, which fetches them by Maven, or set \
-                 SEWER_HADOOP_LIB to a directory that holds them",
+                 SEWERTEST_HADOOP_LIB to a directory that holds them",
                 lib.display()
             ));
         }

@@ -1,0 +1,184 @@
+//! From a request to an event. Bytes stay as received; nothing is decoded.
+//!
+//! The rules are the older server's, mended: `ip` is the first entry of X-Forwarded-For if the
+//! peer is a trusted proxy, else the peer; `host` is X-Forwarded-Host likewise, else Host, without
+//! its port; of Referer, User-Agent and Cookie the first header counts.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+use ipnet::IpNet;
+use sewer_wal::Event;
+
+/// Longest text of an address: an IPv6 address with an embedded IPv4 one.
+const ADDRESS_BYTES_MAX: usize = 45;
+
+/// The text of an IP address, on the stack.
+#[derive(Debug)]
+pub struct AddressText {
+    bytes: [u8; ADDRESS_BYTES_MAX],
+    length: usize,
+}
+
+impl AddressText {
+    fn new(address: IpAddr) -> Self {
+        let mut bytes = [0; ADDRESS_BYTES_MAX];
+        let mut rest = &mut bytes[..];
+        write!(rest, "{address}").expect("45 bytes hold the text of every address");
+        let length = ADDRESS_BYTES_MAX - rest.len();
+        Self { bytes, length }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// Who sent a request, as far as the connection tells.
+#[derive(Debug)]
+pub struct Peer {
+    text: Option<AddressText>,
+    is_trusted: bool,
+}
+
+impl Peer {
+    /// The peer of a connection; an IPv4 address in IPv6 clothes counts as IPv4.
+    pub fn new(address: Option<SocketAddr>, trusted_proxies: &[IpNet]) -> Self {
+        let ip = address.map(|address| address.ip().to_canonical());
+        Self {
+            text: ip.map(AddressText::new),
+            is_trusted: ip.is_some_and(|ip| trusted_proxies.iter().any(|net| net.contains(&ip))),
+        }
+    }
+}
+
+/// The event that a request is.
+pub fn event<'a>(request: &'a HttpRequest, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
+    let headers = request.headers();
+    let (forwarded_for, forwarded_host) = if peer.is_trusted {
+        (first_entry(headers, &FORWARDED_FOR), first_entry(headers, &FORWARDED_HOST))
+    } else {
+        (None, None)
+    };
+    let uri = request.uri();
+    let host = forwarded_host.or_else(|| first(headers, &header::HOST));
+    Event {
+        timestamp_ms,
+        ip: forwarded_for.or(peer.text.as_ref().map(AddressText::as_bytes)),
+        host: host.map(without_port),
+        request_path: Some(uri.path().as_bytes()),
+        query_string: uri.query().map(str::as_bytes),
+        referer: first(headers, &header::REFERER),
+        user_agent: first(headers, &header::USER_AGENT),
+        cookies: first(headers, &header::COOKIE),
+        extra: Vec::new(),
+    }
+}
+
+static FORWARDED_FOR: HeaderName = header::X_FORWARDED_FOR;
+static FORWARDED_HOST: HeaderName = header::X_FORWARDED_HOST;
+
+fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    headers.get(name).map(header::HeaderValue::as_bytes)
+}
+
+/// The first entry of a comma-separated header; `None` if it is empty.
+fn first_entry<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let value = first(headers, name)?;
+    let entry = value.split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
+    (!entry.is_empty()).then_some(entry)
+}
+
+/// A host without `:port`; the brackets of an IPv6 address stay.
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if host[colon + 1..].iter().all(u8::is_ascii_digit) => {
+            let name = &host[..colon];
+            // An IPv6 address without brackets is no host and port.
+            if name.contains(&b':') && !name.ends_with(b"]") { host } else { name }
+        }
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    const PROXIES: &str = "10.0.0.0/8";
+
+    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> HttpRequest {
+        let request = TestRequest::with_uri(uri);
+        headers
+            .iter()
+            .fold(request, |request, header| request.append_header(*header))
+            .to_http_request()
+    }
+
+    fn peer(address: &str) -> Peer {
+        Peer::new(Some(address.parse().unwrap()), &[PROXIES.parse().unwrap()])
+    }
+
+    #[test]
+    fn fields_are_raw_and_absent_is_not_empty() {
+        let request = request(&[("user-agent", ""), ("cookie", "a=1")], "/a%20b?x=%41&");
+        let from = peer("192.0.2.7:1");
+        let event = event(&request, &from, 5);
+        assert_eq!(event.timestamp_ms, 5);
+        assert_eq!(event.ip, Some(&b"192.0.2.7"[..]));
+        assert_eq!(event.request_path, Some(&b"/a%20b"[..]));
+        assert_eq!(event.query_string, Some(&b"x=%41&"[..]));
+        assert_eq!(event.user_agent, Some(&b""[..]));
+        assert_eq!(event.cookies, Some(&b"a=1"[..]));
+        assert_eq!((event.host, event.referer), (None, None));
+    }
+
+    #[test]
+    fn the_first_header_of_a_name_counts() {
+        let request = request(&[("referer", "one"), ("referer", "two")], "/");
+        assert_eq!(event(&request, &peer("192.0.2.7:1"), 0).referer, Some(&b"one"[..]));
+    }
+
+    #[test]
+    fn forwarded_headers_count_only_from_a_trusted_proxy() {
+        let headers = [
+            ("x-forwarded-for", " 2001:db8::1 , 10.1.1.1"),
+            ("x-forwarded-host", "example.org:8443"),
+            ("host", "inner:80"),
+        ];
+        let request = request(&headers, "/");
+        let proxy = peer("10.0.0.1:1");
+        let trusted = event(&request, &proxy, 0);
+        assert_eq!(trusted.ip, Some(&b"2001:db8::1"[..]));
+        assert_eq!(trusted.host, Some(&b"example.org"[..]));
+        let stranger = peer("192.0.2.7:1");
+        let untrusted = event(&request, &stranger, 0);
+        assert_eq!(untrusted.ip, Some(&b"192.0.2.7"[..]));
+        assert_eq!(untrusted.host, Some(&b"inner"[..]));
+    }
+
+    #[test]
+    fn an_ipv4_peer_on_an_ipv6_socket_is_an_ipv4_address() {
+        let from = peer("[::ffff:10.0.0.1]:1");
+        assert!(from.is_trusted);
+        assert_eq!(event(&request(&[], "/"), &from, 0).ip, Some(&b"10.0.0.1"[..]));
+    }
+
+    #[test]
+    fn a_port_is_no_part_of_a_host() {
+        for (host, bare) in [
+            ("example.org:8080", "example.org"),
+            ("example.org", "example.org"),
+            ("[2001:db8::1]:80", "[2001:db8::1]"),
+            ("[2001:db8::1]", "[2001:db8::1]"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("example.org:", "example.org"),
+            ("", ""),
+        ] {
+            assert_eq!(without_port(host.as_bytes()), bare.as_bytes(), "{host}");
+        }
+    }
+}

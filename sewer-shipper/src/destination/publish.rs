@@ -1,0 +1,158 @@
+//! Publishing: a confirmed temporary file gets its final name, exactly once.
+//!
+//! The function is written to be called again, by the same process or by the next one, until it
+//! says that the file is published. It looks before it acts and after, and it never overwrites.
+
+use super::error::Cause;
+use super::{Destination, DestinationError, Kind, Result};
+
+const PUBLISH: &str = "publish";
+
+/// How a file came to be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// By this call.
+    Now,
+    /// By an earlier one whose outcome was unknown or forgotten.
+    Already,
+}
+
+/// Renames `temporary`, a file that was confirmed with `length` bytes, to `final_name`.
+///
+/// A file of that length under the final name is ours, since a shipment is a pure function of its
+/// segments and its plan and the name carries the WAL's identity; a leftover temporary file is
+/// then removed. A file of another length is [`Kind::Conflict`] and both files stay untouched.
+/// Neither file there is [`Kind::NotFound`]: the shipment has to be written again.
+///
+/// Only a file whose writer never failed may be passed in: the length alone cannot tell.
+pub async fn publish(
+    destination: &dyn Destination,
+    temporary: &str,
+    final_name: &str,
+    length: u64,
+) -> Result<Published> {
+    if is_published(destination, final_name, length).await? {
+        destination.delete(temporary).await?;
+        return Ok(Published::Already);
+    }
+    // A file that can still grow must never get the final name.
+    destination.settle(temporary).await?;
+    match destination.length(temporary).await? {
+        Some(found) if found == length => {}
+        Some(found) => {
+            return Err(failure(temporary, Cause::Length { expected: length, found }));
+        }
+        None => return Err(failure(temporary, Cause::Missing)),
+    }
+    let renamed = destination.rename(temporary, final_name).await;
+    if renamed.as_ref().is_err_and(|error| !may_have_happened(error)) {
+        return renamed.map(|()| Published::Now);
+    }
+    if is_published(destination, final_name, length).await? {
+        return Ok(Published::Now);
+    }
+    renamed?;
+    Err(failure(final_name, Cause::Missing))
+}
+
+/// Whether a failed rename may still have happened: its answer was lost, or another one that had
+/// timed out earlier was carried out meanwhile.
+fn may_have_happened(error: &DestinationError) -> bool {
+    matches!(error.kind(), Kind::Unknown | Kind::AlreadyExists | Kind::NotFound)
+}
+
+/// Whether the final name holds our file; another file there is a conflict.
+async fn is_published(destination: &dyn Destination, name: &str, expected: u64) -> Result<bool> {
+    match destination.length(name).await? {
+        None => Ok(false),
+        Some(found) if found == expected => Ok(true),
+        Some(found) => Err(failure(name, Cause::Conflict { expected, found })),
+    }
+}
+
+fn failure(target: &str, cause: Cause) -> DestinationError {
+    DestinationError::new(PUBLISH, target, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::super::{Chunks, CreateOptions, Entry, Options, Output, open};
+    use super::*;
+
+    /// A destination whose answer to `rename` is lost, whether or not the rename happens.
+    #[derive(Debug)]
+    struct LostAnswer {
+        inner: Arc<dyn Destination>,
+        happens: bool,
+    }
+
+    #[async_trait]
+    impl Destination for LostAnswer {
+        async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
+            self.inner.create(path, options).await
+        }
+
+        async fn length(&self, path: &str) -> Result<Option<u64>> {
+            self.inner.length(path).await
+        }
+
+        async fn settle(&self, path: &str) -> Result<()> {
+            self.inner.settle(path).await
+        }
+
+        async fn rename(&self, from: &str, to: &str) -> Result<()> {
+            if self.happens {
+                self.inner.rename(from, to).await?;
+            }
+            Err(DestinationError::new("rename", from, Cause::TimedOut { limit: Duration::ZERO }))
+        }
+
+        async fn delete(&self, path: &str) -> Result<bool> {
+            self.inner.delete(path).await
+        }
+
+        async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+            self.inner.list(dir).await
+        }
+
+        async fn read(&self, path: &str) -> Result<Chunks> {
+            self.inner.read(path).await
+        }
+
+        fn describe(&self) -> String {
+            self.inner.describe()
+        }
+    }
+
+    async fn publish_with_lost_answer(happens: bool) -> (Result<Published>, Result<Published>) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let uri = format!("file://{}", dir.path().display());
+        let inner = open(&uri, Options::default()).expect("a valid URI");
+        let mut output = inner.create("/.a.1.tmp", CreateOptions::default()).await.expect("create");
+        output.write(Bytes::from_static(b"data")).await.expect("write");
+        assert_eq!(output.close().await.expect("close"), 4);
+        let lossy = LostAnswer { inner: Arc::clone(&inner), happens };
+        let first = publish(&lossy, "/.a.1.tmp", "/a", 4).await;
+        (first, publish(&*inner, "/.a.1.tmp", "/a", 4).await)
+    }
+
+    #[tokio::test]
+    async fn a_rename_whose_answer_was_lost_is_found_to_have_happened() {
+        let (first, second) = publish_with_lost_answer(true).await;
+        assert_eq!(first.expect("it is there"), Published::Now);
+        assert_eq!(second.expect("it is still there"), Published::Already);
+    }
+
+    #[tokio::test]
+    async fn a_rename_whose_request_was_lost_is_unknown_and_can_be_repeated() {
+        let (first, second) = publish_with_lost_answer(false).await;
+        assert!(first.expect_err("it did not happen").outcome_unknown());
+        assert_eq!(second.expect("nothing is in the way"), Published::Now);
+    }
+}
