@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::status::StatusServer;
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -23,10 +24,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
-    let (status, status_handle) =
-        sewer_ops::status::serve(status_listener, metrics.registry(), metrics.clone())
-            .context("start the status port")?;
-    let status = actix_web::rt::spawn(status);
+    let status = StatusServer::start(status_listener, metrics.registry(), metrics.clone())
+        .context("start the status port")?;
 
     let (layout, options) = (Layout::new(&config.wal.dir), config.wal_options());
     let (wal, report) =
@@ -69,8 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     handle.stop(true).await;
     pixel.await?.context("pixel port")?;
     let result = actix_web::rt::task::spawn_blocking(move || committer.stop()).await?;
-    status_handle.stop(false).await;
-    status.await?.context("status port")?;
+    status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");
     Ok(())

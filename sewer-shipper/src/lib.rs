@@ -1,11 +1,37 @@
 //! The shipper: sealed segments in, SequenceFiles at a destination out, each event exactly once.
+//!
+//! The modules, in the order in which the data goes:
+//! - [`backlog`] what is sealed, and which run of it is due
+//! - [`plan`] what a shipment will be, decided once; [`partition`] which directory an event goes
+//!   to; [`journal`] the plans on disk
+//! - [`encode`] from segments to the bytes of a file: [`format`] a record, [`access_log`] and
+//!   [`writable`] its bytes, [`codec`] compression, [`sequence_file`] the file around them
+//! - [`ship`] write, confirm, publish, delete; [`destination`] where to; [`quarantine`] what is
+//!   damaged; [`retry`] when again
+//! - [`worker`] one shipment after the other; [`daemon`] for ever; [`replay`] until there is none
+//! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back
 
 pub mod access_log;
+pub mod backlog;
 pub mod cat;
+pub mod check;
 pub mod codec;
+pub mod config;
+pub mod daemon;
 pub mod destination;
+pub mod encode;
 pub mod format;
+pub mod journal;
+pub mod metrics;
+pub mod partition;
+pub mod plan;
+pub mod quarantine;
+pub mod replay;
+pub mod retry;
 pub mod sequence_file;
+pub mod ship;
+pub mod show;
+pub mod worker;
 pub mod writable;
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::rt::System;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use prometheus::{Encoder, Registry, TextEncoder};
 
@@ -21,15 +24,61 @@ pub trait Report: Send + Sync + 'static {
     fn sample(&self) {}
 }
 
-/// Serves the status port on a thread of its own until the handle stops it.
-///
-/// # Errors
-/// If the server cannot be started on the listener.
-pub fn serve(
+/// The status port, served on a thread of its own: it answers however busy the daemon is.
+#[derive(Debug)]
+pub struct StatusServer {
+    handle: ServerHandle,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+impl StatusServer {
+    /// Starts serving.
+    ///
+    /// # Errors
+    /// If the server cannot be started on the listener.
+    pub fn start(
+        listener: TcpListener,
+        registry: Registry,
+        report: Arc<dyn Report>,
+    ) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let (sender, receiver) = sync_channel(1);
+        let run = move || {
+            System::new().block_on(async move {
+                let server = match server(listener, registry, report) {
+                    Ok(server) => server,
+                    Err(error) => {
+                        // Whoever started the thread waits for this.
+                        let _ = sender.send(Err(error));
+                        return Ok(());
+                    }
+                };
+                let _ = sender.send(Ok(server.handle()));
+                server.await
+            })
+        };
+        let thread = std::thread::Builder::new().name("status".into()).spawn(run)?;
+        let handle = receiver.recv().map_err(std::io::Error::other)??;
+        Ok(Self { handle, thread })
+    }
+
+    /// Stops serving and closes the port.
+    pub fn stop(self) {
+        // The command is sent by the call; only the answer has to be awaited.
+        drop(self.handle.stop(false));
+        match self.thread.join() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the status port ended early"),
+            Err(_) => tracing::warn!("the thread of the status port panicked"),
+        }
+    }
+}
+
+fn server(
     listener: TcpListener,
     registry: Registry,
     report: Arc<dyn Report>,
-) -> std::io::Result<(Server, ServerHandle)> {
+) -> std::io::Result<Server> {
     let state = web::Data::new(State { registry, report });
     let server = HttpServer::new(move || {
         App::new()
@@ -43,8 +92,7 @@ pub fn serve(
     .shutdown_timeout(1)
     .listen(listener)?
     .run();
-    let handle = server.handle();
-    Ok((server, handle))
+    Ok(server)
 }
 
 struct State {

@@ -127,12 +127,12 @@ impl Hdfs {
             datanodes: (0..options.datanodes).map(|_| datanode_ports()).collect(),
         };
         let root = directory.path();
-        config::write(root, config::common(root, &ports, options));
+        config::write(root, options, config::common(root, &ports, options));
         let daemon = |name: String, main, own: Vec<(String, String)>| {
             let home = root.join(&name);
             let mut properties = own;
             properties.extend(config::common(root, &ports, options));
-            config::write(&home, properties);
+            config::write(&home, options, properties);
             Daemon::new(jars.clone(), name, main, &home)
         };
         let namenode =

@@ -1,7 +1,7 @@
 //! The Hadoop configuration of a test cluster: everything on 127.0.0.1, quick to notice what
 //! happens, small limits lifted that get in the way of small tests.
 //!
-//! A property given twice is taken from its first place, so callers put what wins in front.
+//! A property given twice is taken from its first place.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -33,20 +33,17 @@ const HEARTBEATS: Duration = Duration::from_secs(10);
 
 /// What clients and daemons share.
 pub fn common(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
-    let mut properties = options.config.clone();
-    properties.extend(pairs(&[
+    pairs(&[
         ("fs.defaultFS", &format!("hdfs://{}", ports.rpc.address())),
         ("hadoop.tmp.dir", &root.join("tmp").to_string_lossy()),
         ("dfs.namenode.http-address", &ports.http.address()),
         ("dfs.replication", &options.replication.to_string()),
-    ]));
-    properties
+    ])
 }
 
 /// The NameNode's own.
 pub fn namenode(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
-    let mut properties = options.config.clone();
-    properties.extend(pairs(&[
+    let mut properties = pairs(&[
         ("dfs.namenode.name.dir", &format!("file://{}/namenode/name", root.display())),
         ("dfs.namenode.rpc-address", &ports.rpc.address()),
         // 127.0.0.1 need not have a name.
@@ -57,7 +54,7 @@ pub fn namenode(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties
         ("dfs.namenode.redundancy.interval.seconds", "1s"),
         ("dfs.namenode.replication.min", "1"),
         ("dfs.heartbeat.interval", "1"),
-    ]));
+    ]);
     if let Some(dead_after) = options.dead_after {
         let recheck_ms = (dead_after.saturating_sub(HEARTBEATS).as_millis() / 2).max(1);
         properties
@@ -82,13 +79,13 @@ pub fn datanode(home: &Path, ports: &DataNodePorts) -> Properties {
     ])
 }
 
-/// Writes `conf/` below `home`, with each property from its first place.
-pub fn write(home: &Path, properties: Properties) {
+/// Writes `conf/` below `home`: what the test asked for wins over `properties`.
+pub fn write(home: &Path, options: &HdfsOptions, properties: Properties) {
     let conf = home.join("conf");
     fs::create_dir_all(&conf).expect("create a configuration directory");
     let mut xml = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
     let mut seen = BTreeSet::new();
-    for (name, value) in properties {
+    for (name, value) in options.config.iter().cloned().chain(properties) {
         if seen.insert(name.clone()) {
             let (name, value) = (escape(&name), escape(&value));
             writeln!(xml, "  <property><name>{name}</name><value>{value}</value></property>")

@@ -1,0 +1,212 @@
+//! What is sealed and not yet shipped, oldest first, and which run of it is due.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use sewer_wal::footer::Footer;
+use sewer_wal::{Layout, Lsn, LsnRange, WalError, WalId, sealed};
+
+use crate::config::RollConfig;
+
+/// A sealed segment that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its first LSN, by its name.
+    pub base: Lsn,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What it says of itself; `None` if the footer is damaged.
+    pub footer: Option<Footer>,
+    /// When it was first seen, for the age of segments whose timestamps lie in the future.
+    seen: Instant,
+}
+
+impl Waiting {
+    /// Its LSNs, as far as the footer tells.
+    pub fn range(&self) -> LsnRange {
+        self.footer.map_or(LsnRange::new(self.base, 0), |footer| footer.range())
+    }
+
+    /// How long its oldest event has waited.
+    fn age(&self, now_ms: i64) -> Duration {
+        let since_event = self.footer.map_or(0, |footer| now_ms - footer.first_timestamp_ms);
+        let since_event = Duration::from_millis(u64::try_from(since_event).unwrap_or(0));
+        since_event.max(self.seen.elapsed())
+    }
+}
+
+/// The figures of the backlog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// How many segments wait.
+    pub segments: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Their events.
+    pub events: u64,
+    /// The timestamp of the oldest event, in milliseconds since the Unix epoch.
+    pub oldest_ms: Option<i64>,
+}
+
+/// The sealed segments of one WAL. Footers are read once.
+#[derive(Debug)]
+pub struct Backlog {
+    layout: Layout,
+    wal_id: WalId,
+    segments: BTreeMap<Lsn, Waiting>,
+}
+
+impl Backlog {
+    /// An empty backlog; [`Self::refresh`] fills it.
+    pub fn new(layout: Layout, wal_id: WalId) -> Self {
+        Self { layout, wal_id, segments: BTreeMap::new() }
+    }
+
+    /// Looks at the directory again.
+    ///
+    /// # Errors
+    /// If it cannot be listed, or if a segment cannot be read.
+    pub fn refresh(&mut self) -> Result<(), WalError> {
+        let found = sealed::list(&self.layout)?;
+        let bases: std::collections::BTreeSet<_> = found.iter().map(|s| s.base).collect();
+        self.segments.retain(|base, _| bases.contains(base));
+        for segment in found {
+            if self.segments.contains_key(&segment.base) {
+                continue;
+            }
+            let footer = match Footer::load(&segment.path) {
+                Ok(footer) => footer,
+                Err(e) if e.is_not_found() => continue,
+                Err(e) => return Err(e),
+            };
+            if let Some(found) = footer.map(|footer| footer.wal_id).filter(|id| *id != self.wal_id)
+            {
+                let path = segment.path;
+                return Err(WalError::ForeignSegment { path, found, expected: self.wal_id });
+            }
+            let (base, bytes) = (segment.base, segment.bytes);
+            self.segments.insert(base, Waiting { base, bytes, footer, seen: Instant::now() });
+        }
+        Ok(())
+    }
+
+    /// The figures now.
+    pub fn totals(&self) -> Totals {
+        let segments = self.segments.values();
+        Totals {
+            segments: self.segments.len() as u64,
+            bytes: segments.clone().map(|segment| segment.bytes).sum(),
+            events: segments.clone().map(|segment| segment.range().count()).sum(),
+            oldest_ms: segments
+                .filter_map(|segment| segment.footer)
+                .map(|footer| footer.first_timestamp_ms)
+                .min(),
+        }
+    }
+
+    /// The oldest run of segments whose LSNs join, up to `roll.max_bytes` (but at least one).
+    fn oldest_run(&self, roll: &RollConfig) -> Vec<Waiting> {
+        let mut run: Vec<Waiting> = Vec::new();
+        let mut bytes = 0_u64;
+        for segment in self.segments.values() {
+            if let Some(last) = run.last() {
+                let joins = last.footer.is_some() && last.range().end == segment.base;
+                if !joins || bytes.saturating_add(segment.bytes) > roll.max_bytes.as_u64() {
+                    break;
+                }
+            }
+            bytes = bytes.saturating_add(segment.bytes);
+            run.push(segment.clone());
+        }
+        run
+    }
+
+    /// The run that is due now; `force` makes any run due.
+    ///
+    /// A run is due when its oldest event is old enough, or when it is as large as a shipment
+    /// gets: then another segment would not fit.
+    pub fn due(&self, roll: &RollConfig, force: bool) -> Option<Vec<Waiting>> {
+        let run = self.oldest_run(roll);
+        let oldest = run.first()?;
+        let bytes: u64 = run.iter().map(|segment| segment.bytes).sum();
+        let full = bytes >= roll.max_bytes.as_u64() || run.len() < self.segments.len();
+        let old = oldest.age(now_ms()) >= roll.max_age;
+        (force || full || old).then_some(run)
+    }
+
+    /// How long until a run is due, if nothing comes; `None` if there is nothing.
+    pub fn until_due(&self, roll: &RollConfig) -> Option<Duration> {
+        let oldest = self.segments.values().next()?;
+        Some(roll.max_age.saturating_sub(oldest.age(now_ms())))
+    }
+}
+
+/// Milliseconds since the Unix epoch; 0 while the clock stands before it.
+pub fn now_ms() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytesize::ByteSize;
+
+    /// Segments of 10 events and 100 bytes each, at the given bases, all of them `age_ms` old.
+    fn backlog(bases: &[u64], age_ms: i64) -> Backlog {
+        let mut backlog = Backlog::new(Layout::new("/nowhere"), WalId(1));
+        for &base in bases {
+            let base = Lsn(base);
+            let timestamp = now_ms() - age_ms;
+            let footer = Some(Footer {
+                wal_id: WalId(1),
+                base,
+                count: 10,
+                first_timestamp_ms: timestamp,
+                last_timestamp_ms: timestamp,
+                data_bytes: 36,
+            });
+            let waiting = Waiting { base, bytes: 100, footer, seen: Instant::now() };
+            backlog.segments.insert(base, waiting);
+        }
+        backlog
+    }
+
+    fn roll(max_bytes: u64) -> RollConfig {
+        RollConfig { max_age: Duration::from_mins(1), max_bytes: ByteSize(max_bytes) }
+    }
+
+    fn due(backlog: &Backlog, roll: &RollConfig, force: bool) -> Option<Vec<u64>> {
+        let run = backlog.due(roll, force)?;
+        Some(run.iter().map(|segment| segment.base.0).collect())
+    }
+
+    #[test]
+    fn young_segments_wait_until_they_are_old_or_many() {
+        let young = backlog(&[0, 10], 1_000);
+        assert_eq!(due(&young, &roll(1_000), false), None);
+        assert_eq!(due(&young, &roll(1_000), true), Some(vec![0, 10]));
+        assert_eq!(due(&young, &roll(200), false), Some(vec![0, 10]));
+        assert_eq!(due(&backlog(&[0, 10, 20], 1_000), &roll(250), false), Some(vec![0, 10]));
+        assert_eq!(due(&backlog(&[0, 10], 61_000), &roll(1_000), false), Some(vec![0, 10]));
+    }
+
+    #[test]
+    fn a_run_ends_where_lsns_are_missing() {
+        assert_eq!(due(&backlog(&[0, 20], 1_000), &roll(1_000), false), Some(vec![0]));
+    }
+
+    #[test]
+    fn a_segment_over_the_limit_is_shipped_alone() {
+        assert_eq!(due(&backlog(&[0, 10], 1_000), &roll(50), false), Some(vec![0]));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_does_not_hold_segments_back_for_ever() {
+        let mut ahead = backlog(&[0], -3_600_000);
+        assert_eq!(due(&ahead, &roll(1_000), false), None);
+        let first = ahead.segments.get_mut(&Lsn(0)).unwrap();
+        first.seen = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+        assert_eq!(due(&ahead, &roll(1_000), false), Some(vec![0]));
+    }
+}

@@ -1,0 +1,84 @@
+//! `sewer-shipper`: delivers sealed segments to HDFS, each event exactly once.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
+use sewer_shipper::config::{Config, STANDARD_FILE};
+use sewer_shipper::{check, daemon, replay, show};
+
+/// Ships what the pixel has sealed: SequenceFiles at a destination, each event exactly once.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file [default: /etc/sewer/shipper.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets a key over file and environment; can be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Says whether configuration, directories and destination would work, and exits
+    #[arg(long, group = "mode")]
+    check: bool,
+    /// Seals what a dead pixel left, ships everything now, prints a summary and exits
+    #[arg(long, group = "mode")]
+    replay: bool,
+    /// With --replay: the WAL of another node instead of the configured one
+    #[arg(long, value_name = "DIR", requires = "replay")]
+    wal: Option<PathBuf>,
+    /// Prints the rows of finished files as JSON lines, and exits
+    #[arg(long, value_name = "FILE|URI", num_args = 1.., group = "mode")]
+    cat: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match configure(&arguments) {
+        Ok(config) => config,
+        Err(problem) => {
+            eprintln!("sewer-shipper: {problem}");
+            return EXIT_CONFIG.into();
+        }
+    };
+    match run(&arguments, config) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => EXIT_FAILED.into(),
+        Err(error) => {
+            eprintln!("sewer-shipper: {error:#}");
+            EXIT_FAILED.into()
+        }
+    }
+}
+
+fn configure(arguments: &Arguments) -> Result<Config, String> {
+    let standard = Path::new(STANDARD_FILE);
+    let config: Config =
+        sewer_ops::config::load(standard, arguments.config.as_deref(), &arguments.set)
+            .map_err(|e| e.to_string())?;
+    let config = config.validate()?;
+    sewer_ops::logging::init(&config.log)?;
+    Ok(config)
+}
+
+/// `true` if what was asked for was done.
+fn run(arguments: &Arguments, config: Config) -> anyhow::Result<bool> {
+    // Two threads are enough: encoding has threads of its own, and HDFS a runtime of its own.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(async {
+        if arguments.check {
+            return Ok(check::run(&config).await);
+        }
+        if !arguments.cat.is_empty() {
+            return show::run(&config, &arguments.cat).await.map(|()| true);
+        }
+        if arguments.replay {
+            return replay::run(&config, arguments.wal.as_deref()).await;
+        }
+        daemon::run(config).await.map(|()| true)
+    });
+    // A call that hangs must not keep the process from ending.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,313 @@
+//! The plan of a shipment: everything that its output depends on, decided once and written down
+//! before the first byte is. Doing a plan again yields the same bytes under the same names.
+
+use std::collections::BTreeMap;
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+use sewer_wal::lsn::LSN_DIGITS;
+use sewer_wal::reader::{Damage, Item, Kind};
+use sewer_wal::{Event, Layout, Lsn, SegmentReader, WalError, WalId};
+use thiserror::Error;
+
+use crate::backlog::Waiting;
+use crate::codec::Compression;
+use crate::config::Config;
+use crate::format::Format;
+use crate::partition::Partitions;
+use crate::sequence_file::Header;
+
+/// The version of the plan's file.
+const PLAN_VERSION: u32 = 1;
+
+/// A shipment as decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The version of this file.
+    pub version: u32,
+    /// The WAL that the segments belong to.
+    pub wal_id: WalId,
+    /// The first LSN of the shipment.
+    pub first_lsn: Lsn,
+    /// The last LSN of the shipment.
+    pub last_lsn: Lsn,
+    /// This node's name in output names.
+    pub host: String,
+    /// Where the output goes.
+    pub destination: String,
+    /// The template of the partition directories.
+    pub path: String,
+    /// The time zone of the template.
+    pub timezone: String,
+    /// What a record is.
+    pub format: Format,
+    /// How blocks of records are compressed.
+    pub compression: Compression,
+    /// The key class of `access-log` files.
+    pub access_log_class: String,
+    /// The bases of the segments, in order.
+    pub segments: Vec<Lsn>,
+    /// The damage that was found in them.
+    pub damaged: Vec<DamagedSegment>,
+    /// The files to be written, one per partition directory.
+    pub outputs: Vec<OutputPlan>,
+    /// Whether every output has been published, so that only the segments are left to be deleted.
+    pub published: bool,
+}
+
+/// A segment of the shipment that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedSegment {
+    /// The segment's base.
+    pub base: Lsn,
+    /// How many events it still gave.
+    pub events: u64,
+    /// What is damaged, and which LSNs are lost.
+    pub damage: Vec<DamageReport>,
+}
+
+/// One place of damage, as it goes into the report beside the quarantined segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageReport {
+    /// Where it begins, in bytes from the start of the segment.
+    pub offset: u64,
+    /// What was found.
+    pub reason: String,
+    /// The first LSN that is lost with it.
+    pub first_lost_lsn: Option<Lsn>,
+    /// The last LSN that is lost with it.
+    pub last_lost_lsn: Option<Lsn>,
+}
+
+impl From<Damage> for DamageReport {
+    fn from(damage: Damage) -> Self {
+        let last_lost_lsn = damage.lost.last();
+        Self {
+            offset: damage.offset,
+            reason: damage.reason.to_owned(),
+            first_lost_lsn: last_lost_lsn.map(|_| damage.lost.first),
+            last_lost_lsn,
+        }
+    }
+}
+
+impl DamageReport {
+    /// How many events are lost here.
+    pub fn lost(&self) -> u64 {
+        let ends = self.first_lost_lsn.zip(self.last_lost_lsn);
+        ends.map_or(0, |(first, last)| last.plus(1).since(first))
+    }
+}
+
+/// One file of the shipment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputPlan {
+    /// The partition directory.
+    pub directory: String,
+    /// The final name within it.
+    pub name: String,
+    /// The records in it.
+    pub records: u64,
+}
+
+impl OutputPlan {
+    /// The path of the finished file.
+    pub fn final_path(&self) -> String {
+        format!("{}/{}", self.directory, self.name)
+    }
+
+    /// The path under which an attempt writes it.
+    pub fn temporary_path(&self, attempt: u32) -> String {
+        format!("{}/.{}.{attempt}.tmp", self.directory, self.name)
+    }
+
+    /// Which attempt a name in the directory is, if it is one of this file.
+    pub fn attempt_of(&self, name: &str) -> Option<u32> {
+        name.strip_prefix('.')?
+            .strip_prefix(&self.name)?
+            .strip_prefix('.')?
+            .strip_suffix(".tmp")?
+            .parse()
+            .ok()
+    }
+}
+
+/// Why no plan could be made.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// A segment cannot be read, or holds an event that this build does not know.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// The path template does not work for an event.
+    #[error("{0}")]
+    Path(String),
+}
+
+/// Makes the plan for a run of segments, reading all of it. Blocks.
+///
+/// # Errors
+/// [`PlanError`]; nothing was changed.
+pub fn make(
+    layout: &Layout,
+    wal_id: WalId,
+    run: &[Waiting],
+    config: &Config,
+) -> Result<Plan, PlanError> {
+    let destination = &config.destination;
+    let mut plan = Plan {
+        version: PLAN_VERSION,
+        wal_id,
+        first_lsn: run.first().map(|segment| segment.base).unwrap_or_default(),
+        last_lsn: Lsn(0),
+        host: config.shipper.host.clone(),
+        destination: destination.uri.clone(),
+        path: destination.path.clone(),
+        timezone: destination.timezone.clone(),
+        format: destination.format,
+        compression: destination.compression,
+        access_log_class: destination.access_log_class.clone(),
+        segments: run.iter().map(|segment| segment.base).collect(),
+        damaged: Vec::new(),
+        outputs: Vec::new(),
+        published: false,
+    };
+    let mut records: BTreeMap<String, u64> = BTreeMap::new();
+    let mut partitions = plan.partitions()?;
+    let mut end = plan.first_lsn;
+    for &base in &plan.segments {
+        let (mut events, mut damage) = (0, Vec::new());
+        let mut count = |_, event: Event<'_>| -> Result<(), PlanError> {
+            events += 1;
+            let directory = directory(&mut partitions, &event)?;
+            match records.get_mut(directory) {
+                Some(count) => *count += 1,
+                None => drop(records.insert(directory.to_owned(), 1)),
+            }
+            Ok(())
+        };
+        end = end.max(read_segment(layout, base, &mut count, |d| damage.push(d.into()))?);
+        if !damage.is_empty() {
+            plan.damaged.push(DamagedSegment { base, events, damage });
+        }
+    }
+    plan.last_lsn = Lsn(end.0.saturating_sub(1)).max(plan.first_lsn);
+    let name = plan.output_name();
+    plan.outputs = records
+        .into_iter()
+        .map(|(directory, records)| OutputPlan { directory, name: name.clone(), records })
+        .collect();
+    Ok(plan)
+}
+
+/// Calls `on_event` for each intact event of a sealed segment, in order, and `on_damage` for each
+/// damage; returns the LSN after the last one.
+pub(crate) fn read_segment<E: From<WalError>>(
+    layout: &Layout,
+    base: Lsn,
+    on_event: &mut impl FnMut(Lsn, Event<'_>) -> Result<(), E>,
+    mut on_damage: impl FnMut(Damage),
+) -> Result<Lsn, E> {
+    let path = layout.sealed_file(base);
+    let mut reader = SegmentReader::open(&path, Kind::Sealed)?;
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Damage(damage) => on_damage(damage),
+            Item::Batch(batch) => {
+                for (lsn, bytes) in batch.events() {
+                    let event = Event::decode(bytes).map_err(|source| WalError::Event {
+                        path: path.clone(),
+                        lsn,
+                        source,
+                    })?;
+                    on_event(lsn, event)?;
+                }
+            }
+        }
+    }
+    Ok(reader.next_lsn().unwrap_or(base))
+}
+
+/// The partition directory of an event.
+pub(crate) fn directory<'a>(
+    partitions: &'a mut Partitions,
+    event: &Event<'_>,
+) -> Result<&'a str, PlanError> {
+    let timestamp_ms = event.timestamp_ms;
+    partitions
+        .directory(timestamp_ms)
+        .map_err(|e| PlanError::Path(format!("directory for timestamp {timestamp_ms}: {e}")))
+}
+
+impl Plan {
+    /// The name of the plan's file, and of nothing else: `<first>-<last>.json`.
+    pub fn file_name(&self) -> String {
+        format!("{:0LSN_DIGITS$}-{:0LSN_DIGITS$}.json", self.first_lsn.0, self.last_lsn.0)
+    }
+
+    /// Where its events go.
+    ///
+    /// # Errors
+    /// If a plan written by hand has a template that does not work.
+    pub fn partitions(&self) -> Result<Partitions, PlanError> {
+        Partitions::new(&self.path, &self.timezone, &self.host, &self.wal_id.to_string())
+            .map_err(PlanError::Path)
+    }
+
+    /// Whether this build can carry the plan out.
+    pub fn is_known(&self) -> bool {
+        self.version == PLAN_VERSION
+    }
+
+    /// The events that it delivers.
+    pub fn records(&self) -> u64 {
+        self.outputs.iter().map(|output| output.records).sum()
+    }
+
+    /// The events that are lost to damage.
+    pub fn lost(&self) -> u64 {
+        let damage = self.damaged.iter().flat_map(|segment| &segment.damage);
+        damage.map(DamageReport::lost).sum()
+    }
+
+    fn output_name(&self) -> String {
+        format!(
+            "{}-{}-{:0LSN_DIGITS$}-{:0LSN_DIGITS$}.seq",
+            self.host, self.wal_id, self.first_lsn.0, self.last_lsn.0
+        )
+    }
+
+    /// The header of an output. Its sync marker is derived, so that the bytes are reproducible.
+    pub fn header(&self, output: &OutputPlan) -> Header {
+        let mut digest = Md5::new();
+        digest.update(output.final_path());
+        Header {
+            key_class: self.format.key_class(&self.access_log_class).to_owned(),
+            value_class: self.format.value_class().to_owned(),
+            compression: self.compression,
+            metadata: BTreeMap::from([
+                ("sewer.wal_id".to_owned(), self.wal_id.to_string()),
+                ("sewer.first_lsn".to_owned(), self.first_lsn.to_string()),
+                ("sewer.last_lsn".to_owned(), self.last_lsn.to_string()),
+                ("sewer.records".to_owned(), output.records.to_string()),
+            ]),
+            sync: digest.finalize().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_is_hidden_and_recognised() {
+        let output = OutputPlan { directory: "/d".into(), name: "n.seq".into(), records: 1 };
+        assert_eq!(output.temporary_path(3), "/d/.n.seq.3.tmp");
+        assert_eq!(output.attempt_of(".n.seq.3.tmp"), Some(3));
+        for other in ["n.seq", ".n.seq.tmp", ".m.seq.3.tmp", ".n.seq.x.tmp"] {
+            assert_eq!(output.attempt_of(other), None, "{other}");
+        }
+    }
+}
