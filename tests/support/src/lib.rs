@@ -2,6 +2,7 @@
 //! nothing running behind it.
 //!
 //! - [`pixel`]: a pixel that can be killed and started again, and its WAL read by `sewer-wal`.
+//! - [`shipper`]: a shipper likewise, on the WAL of such a pixel.
 //! - [`process`]: any of our programs, started, signalled and waited for.
 //! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
@@ -25,5 +26,6 @@ pub mod ports;
 pub mod process;
 pub mod random;
 pub mod rows;
+pub mod shipper;
 pub mod varied;
 mod watch;
