@@ -84,24 +84,32 @@ fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
     Ok(files)
 }
 
+/// The logs, each as it is after all have been looked at: a log that has a batch has a complete
+/// predecessor, for none gets a batch before the one before it has got its last.
 fn open_logs(layout: &Layout) -> anyhow::Result<Vec<Source>> {
-    let mut logs = Vec::new();
+    let mut begun = Vec::new();
     for number in layout.log_numbers()? {
-        match open_log(&layout.log_file(number)) {
-            Ok(log) => logs.push(log),
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
+        let path = layout.log_file(number);
+        if let Some(mut reader) = open_log(&path)? {
+            begun.push((path, reader.next_item()?.is_some()));
         }
+    }
+    let mut logs = Vec::new();
+    for (path, has_begun) in begun {
+        // Opened anew, for a reader may hold what it read when it was opened.
+        let reader = open_log(&path)?.map(Box::new);
+        logs.extend(reader.map(if has_begun { Source::Active } else { Source::Spare }));
     }
     Ok(logs)
 }
 
-/// A log that has a batch has a complete predecessor: no log gets a batch before the one before it
-/// has got its last.
-fn open_log(path: &Path) -> Result<Source, WalError> {
-    let has_begun = SegmentReader::open(path, Kind::Active)?.next_item()?.is_some();
-    let reader = Box::new(SegmentReader::open(path, Kind::Active)?);
-    Ok(if has_begun { Source::Active(reader) } else { Source::Spare(reader) })
+/// Opens a log; `None` if it has been sealed meanwhile.
+fn open_log(path: &Path) -> Result<Option<SegmentReader>, WalError> {
+    match SegmentReader::open(path, Kind::Active) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// How many LSNs of a range are new to one who has already seen all before `seen`.
