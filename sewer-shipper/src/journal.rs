@@ -49,6 +49,7 @@ impl Journal {
         create_dir_durably(shipper_dir)?;
         let dir = shipper_dir.join("shipments");
         create_dir_durably(&dir)?;
+        remove_unfinished(&dir)?;
         Ok(Self { dir })
     }
 
@@ -66,14 +67,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::BadPlan`] for a file that is none; nothing is skipped silently.
     pub fn load(&self, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
-        let read = |path: &Path, source| JournalError::Read { path: path.to_path_buf(), source };
         let mut plans = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|e| read(&self.dir, e))? {
-            let path = entry.map_err(|e| read(&self.dir, e))?.path();
+        for path in paths(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != "json") {
-                continue; // what a crash left of writing a plan
+                continue; // nothing of ours
             }
-            let text = fs::read(&path).map_err(|e| read(&path, e))?;
+            let text = fs::read(&path).map_err(|e| read_error(&path, e))?;
             plans.push(parse(&path, &text, wal_id)?);
         }
         plans.sort_unstable_by_key(|plan| plan.first_lsn);
@@ -104,6 +103,26 @@ impl Journal {
     }
 }
 
+/// Removes what a crash left of writing plans: of their shipments nothing has begun, and the next
+/// plan, which may span more segments, has another name and would not replace it.
+fn remove_unfinished(dir: &Path) -> Result<(), JournalError> {
+    for path in paths(dir)? {
+        if path.to_string_lossy().ends_with(".json.tmp") {
+            remove_durably(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn paths(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let entries = fs::read_dir(dir).map_err(|e| read_error(dir, e))?;
+    entries.map(|entry| Ok(entry.map_err(|e| read_error(dir, e))?.path())).collect()
+}
+
+fn read_error(path: &Path, source: std::io::Error) -> JournalError {
+    JournalError::Read { path: path.to_path_buf(), source }
+}
+
 fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> {
     let bad = |problem: String| JournalError::BadPlan { path: path.to_path_buf(), problem };
     let plan: Plan = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
@@ -117,4 +136,22 @@ fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> 
         return Err(bad(format!("its content belongs into {}", plan.file_name())));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_was_cut_while_it_was_written_is_removed_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let foreign = journal.dir.join("README");
+        for path in [&journal.dir.join("0-1.json.tmp"), &foreign] {
+            fs::write(path, "{").unwrap();
+        }
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(paths(&journal.dir).unwrap(), [foreign]);
+        assert_eq!(journal.load(WalId(1)).unwrap(), []);
+    }
 }
