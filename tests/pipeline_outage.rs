@@ -19,6 +19,10 @@ const HALF_OUTAGE: Duration = Duration::from_secs(30);
 /// Far more than the shipper takes to notice that HDFS is back.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What the disk of a crowded machine may take for a sync. A pixel that waits for HDFS waits for
+/// longer.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+
 fn lag(shipper: &Shipper) -> Duration {
     Duration::from_secs_f64(shipper.metrics()["sewer_shipper_lag_seconds"])
 }
@@ -27,16 +31,19 @@ fn delivered(shipper: &Shipper) -> f64 {
     shipper.metrics()["sewer_shipper_events_total"]
 }
 
-/// Watches the pixel for a while: at every look it is healthy and has answered more.
+/// Watches the pixel for a while: it is healthy at every look, and never pauses for long.
 fn watch(pixel: &Pixel, load: &Load, duration: Duration) {
     let begun = Instant::now();
-    let mut before = load.acknowledged();
+    let (mut before, mut progress) = (load.acknowledged(), Instant::now());
     while begun.elapsed() < duration {
-        std::thread::sleep(Duration::from_secs(1));
+        std::thread::sleep(Duration::from_millis(500));
         assert_eq!(pixel.status("/").status, 200, "after {:?}", begun.elapsed());
         let now = load.acknowledged();
-        assert!(now > before, "requests are answered after {:?}", begun.elapsed());
-        before = now;
+        if now > before {
+            (before, progress) = (now, Instant::now());
+        }
+        let pause = progress.elapsed();
+        assert!(pause < PAUSE_MAX, "no answer for {pause:?}: {:#?}", pixel.metrics());
     }
 }
 
@@ -90,7 +97,7 @@ fn an_outage_of_hdfs_delays_rows_and_nothing_else() {
     let record = load.stop();
     println!("{} acknowledged, the slowest in {:?}", record.acknowledged.len(), record.slowest);
     assert!(record.unanswered.is_empty() && record.refused.is_empty(), "{record:?}");
-    assert!(record.slowest < HALF_OUTAGE / 6, "no request waits for HDFS: {:?}", record.slowest);
+    assert!(record.slowest < PAUSE_MAX, "no request waits for HDFS: {:?}", record.slowest);
 
     pixel.stop();
     assert!(eventually(PATIENCE, || shipper.left().is_empty()), "{:?}", shipper.left());
