@@ -15,6 +15,7 @@ use crate::commit::Committer;
 use crate::config::Config;
 use crate::metrics::{Metrics, State};
 use crate::server::{self, BACKLOG};
+use crate::space::SpaceWatch;
 
 /// Runs until asked to stop, or until the WAL fails.
 ///
@@ -32,6 +33,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         actix_web::rt::task::spawn_blocking(move || Wal::open(layout, options)).await??;
     log_recovery(&report);
 
+    let space = SpaceWatch::start(wal.layout().clone(), config.limits(), Arc::clone(&metrics))
+        .context("start the thread that watches the free space")?;
     let failed = Arc::new(Notify::new());
     let on_failure = {
         let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
@@ -68,6 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     handle.stop(true).await;
     pixel.await?.context("pixel port")?;
     let result = actix_web::rt::task::spawn_blocking(move || committer.stop()).await?;
+    drop(space);
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");

@@ -103,6 +103,16 @@ pub enum WalError {
         /// [`crate::batch::BATCH_BYTES_MAX`].
         limit: usize,
     },
+    /// A log cannot be prepared without touching the reserve.
+    #[error("{} has no room for another segment: {free_bytes} bytes are free, {min_free_bytes} of them are kept", dir.display())]
+    NoRoom {
+        /// The WAL's directory.
+        dir: PathBuf,
+        /// What is free on its file system.
+        free_bytes: u64,
+        /// The reserve.
+        min_free_bytes: u64,
+    },
     /// An earlier write or sync failed; the process must end and recover.
     #[error(
         "the WAL failed earlier ({0}) and takes no more events; restart the process to recover"
@@ -111,7 +121,14 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// Whether the same call can succeed later without a restart or a hand.
+    /// Whether there was no space left for it.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
+    /// Whether what was asked for is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -7,15 +7,19 @@
 //!
 //! The time is that of the logs left in `active/`; sealed segments are not read.
 
+use std::fs::OpenOptions;
+
 use crate::active::ActiveLog;
 use crate::batch::Batch;
-use crate::error::WalError;
+use crate::error::{IoContext, WalError};
 use crate::footer::Footer;
 use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
 use crate::seal::{LogSummary, remove_log, seal, summarise};
+use crate::space::room_for_log;
+use crate::wal::SMALL_LOG_BYTES;
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +45,12 @@ pub struct RecoveredLog {
     pub damage: Vec<Damage>,
 }
 
-/// Makes the WAL in `layout` whole and begins a log of `log_bytes` in it. The caller holds the
-/// lock.
+/// Makes the WAL in `layout` whole and begins a log in it, of `log_bytes` if that leaves
+/// `min_free_bytes`. The caller holds the lock.
 pub(crate) fn recover(
     layout: &Layout,
     log_bytes: u64,
+    min_free_bytes: u64,
 ) -> Result<(ActiveLog, RecoveryReport), WalError> {
     let stored = WalId::load(layout)?;
     let left = read_logs(layout)?;
@@ -68,6 +73,11 @@ pub(crate) fn recover(
         }
     };
     let number = left.last().map_or(1, |(number, _)| number + 1);
+    let room = room_for_log(layout, log_bytes, min_free_bytes)?;
+    if room.is_none() {
+        give_back(layout, &left)?;
+    }
+    let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
     let mut log = ActiveLog::create(layout, wal_id, number, log_bytes)?;
     log.append(next_lsn, &Batch::default())?;
     if stored.is_none() {
@@ -95,6 +105,17 @@ fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
         }
     }
     Ok(logs)
+}
+
+/// Frees what the logs have prepared and not used, so that a full disk has room for a new log.
+fn give_back(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<(), WalError> {
+    for (number, summary) in logs {
+        let path = layout.log_file(*number);
+        let file = OpenOptions::new().write(true).open(&path).context("open", &path)?;
+        file.set_len(summary.data_end).context("truncate", &path)?;
+        file.sync_all().context("sync", &path)?;
+    }
+    Ok(())
 }
 
 /// An identity for a WAL that has none. It must not have events either: they would come back
