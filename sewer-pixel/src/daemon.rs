@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
@@ -22,6 +23,7 @@ use crate::space::SpaceWatch;
 /// # Errors
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut stop = StopSignals::listen().context("listen for signals")?;
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
@@ -61,9 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
     tokio::select! {
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::info!(signal = signal.context("wait for signals")?, "draining");
-        }
+        signal = stop.next() => tracing::info!(signal, "draining"),
         () = failed.notified() => tracing::error!("the WAL failed; no event is acknowledged any more"),
     }
     notify(&[NotifyState::Stopping]);

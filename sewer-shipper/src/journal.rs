@@ -17,12 +17,12 @@ pub enum JournalError {
     #[error(transparent)]
     Disk(#[from] WalError),
     /// As [`JournalError::Disk`], while looking.
-    #[error("read {}: {source}", path.display())]
+    #[error("read {}: {cause}", path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file is no plan of this build.
     #[error("{} is not a plan that this build can carry out: {problem}; move it away only if its segments are shipped", path.display())]
@@ -40,11 +40,12 @@ const RESERVE_BYTES: usize = 64 << 10;
 /// The directory of the plans of one WAL.
 ///
 /// Only shipping frees a full disk, and shipping needs a plan. So a file is held in reserve
-/// (`shipments/reserve`): it is removed when a plan does not fit, and made again when there is
+/// (`<shipper.dir>/reserve`): it is removed when a plan does not fit, and made again when there is
 /// space.
 #[derive(Clone, Debug)]
 pub struct Journal {
     dir: PathBuf,
+    reserve: PathBuf,
 }
 
 impl Journal {
@@ -54,9 +55,9 @@ impl Journal {
     /// If a directory cannot be made.
     pub fn open(shipper_dir: &Path) -> Result<Self, JournalError> {
         create_dir_durably(shipper_dir)?;
-        let dir = shipper_dir.join("shipments");
+        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
         create_dir_durably(&dir)?;
-        let journal = Self { dir };
+        let journal = Self { dir, reserve };
         journal.hold_reserve();
         Ok(journal)
     }
@@ -75,7 +76,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::BadPlan`] for a file that is none; nothing is skipped silently.
     pub fn load(&self, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
-        let read = |path: &Path, source| JournalError::Read { path: path.to_path_buf(), source };
+        let read = |path: &Path, cause| JournalError::Read { path: path.to_path_buf(), cause };
         let mut plans = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|e| read(&self.dir, e))? {
             let path = entry.map_err(|e| read(&self.dir, e))?.path();
@@ -98,7 +99,7 @@ impl Journal {
         text.push(b'\n');
         let path = self.path(plan);
         match write_durably(&path, &text) {
-            Err(e) if e.is_disk_full() && remove_durably(&self.reserve())? => {
+            Err(e) if e.is_disk_full() && remove_durably(&self.reserve)? => {
                 tracing::warn!("the disk is full; writing the plan into the reserve");
                 Ok(write_durably(&path, &text)?)
             }
@@ -106,17 +107,12 @@ impl Journal {
         }
     }
 
-    fn reserve(&self) -> PathBuf {
-        self.dir.join("reserve")
-    }
-
     /// Makes the reserve if it is not there. Without space there is none; that is tried again.
     fn hold_reserve(&self) {
-        let path = self.reserve();
-        if path.exists() {
+        if self.reserve.exists() {
             return;
         }
-        if let Err(error) = write_durably(&path, &vec![0; RESERVE_BYTES]) {
+        if let Err(error) = write_durably(&self.reserve, &vec![0; RESERVE_BYTES]) {
             tracing::debug!(%error, "no space for the reserve");
         }
     }

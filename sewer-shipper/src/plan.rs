@@ -216,10 +216,10 @@ pub(crate) fn read_segment<E: From<WalError>>(
             Item::Damage(damage) => on_damage(damage),
             Item::Batch(batch) => {
                 for (lsn, bytes) in batch.events() {
-                    let event = Event::decode(bytes).map_err(|source| WalError::Event {
+                    let event = Event::decode(bytes).map_err(|cause| WalError::Event {
                         path: path.clone(),
                         lsn,
-                        source,
+                        cause,
                     })?;
                     on_event(lsn, event)?;
                 }

@@ -33,12 +33,12 @@ pub enum OpenError {
     )]
     Locked(String),
     /// The lock cannot be taken.
-    #[error("lock {path}: {source}")]
+    #[error("lock {path}: {cause}")]
     Lock {
         /// The directory.
         path: String,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The WAL cannot be read.
     #[error(transparent)]
@@ -186,7 +186,7 @@ impl Worker {
 fn lock(layout: &Layout) -> Result<Flock<File>, OpenError> {
     let dir = layout.sealed_dir();
     let root = layout.root().display().to_string();
-    let error = |source| OpenError::Lock { path: dir.display().to_string(), source };
+    let error = |cause| OpenError::Lock { path: dir.display().to_string(), cause };
     let file = match File::open(&dir) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(OpenError::NoWal(root)),

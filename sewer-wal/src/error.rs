@@ -12,14 +12,14 @@ use crate::identity::WalId;
 #[derive(Debug, Error)]
 pub enum WalError {
     /// A call of the operating system failed.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     Io {
         /// What was being done, a verb phrase.
         action: &'static str,
         /// The file or directory concerned.
         path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
+        /// What the operating system said. Part of the message, so no separate source.
+        cause: io::Error,
     },
     /// Another process appends to this WAL.
     #[error(
@@ -86,14 +86,14 @@ pub enum WalError {
         supported: u32,
     },
     /// An event is intact, but this build cannot read it.
-    #[error("{}: event with LSN {lsn}: {source}", path.display())]
+    #[error("{}: event with LSN {lsn}: {cause}", path.display())]
     Event {
         /// The segment.
         path: PathBuf,
         /// The event's number.
         lsn: crate::lsn::Lsn,
         /// Why.
-        source: EventError,
+        cause: EventError,
     },
     /// A batch is larger than one okaywal entry may be.
     #[error("a batch of {bytes} bytes is over the limit of {limit}")]
@@ -102,16 +102,6 @@ pub enum WalError {
         bytes: usize,
         /// [`crate::batch::BATCH_BYTES_MAX`].
         limit: usize,
-    },
-    /// A log cannot be prepared without touching the reserve.
-    #[error("{} has no room for another segment: {free_bytes} bytes are free, {min_free_bytes} of them are kept", dir.display())]
-    NoRoom {
-        /// The WAL's directory.
-        dir: PathBuf,
-        /// What is free on its file system.
-        free_bytes: u64,
-        /// The reserve.
-        min_free_bytes: u64,
     },
     /// An earlier write or sync failed; the process must end and recover.
     #[error(
@@ -125,13 +115,13 @@ impl WalError {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+        matches!(self, Self::Io { cause, .. } if matches!(cause.kind(), StorageFull | QuotaExceeded))
     }
 
     /// Whether what was asked for is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -142,7 +132,7 @@ pub(crate) trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, WalError> {
-        self.map_err(|source| WalError::Io { action, path: path.to_path_buf(), source })
+        self.map_err(|cause| WalError::Io { action, path: path.to_path_buf(), cause })
     }
 }
 

@@ -46,10 +46,10 @@ pub(crate) fn summarise(layout: &Layout, number: u64) -> Result<LogSummary, WalE
             Item::Batch(batch) => {
                 base.get_or_insert(batch.range.first);
                 for (lsn, bytes) in batch.events() {
-                    let event = Event::decode(bytes).map_err(|source| WalError::Event {
+                    let event = Event::decode(bytes).map_err(|cause| WalError::Event {
                         path: path.clone(),
                         lsn,
-                        source,
+                        cause,
                     })?;
                     let (first, last) =
                         timestamps.get_or_insert((event.timestamp_ms, event.timestamp_ms));

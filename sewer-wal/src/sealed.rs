@@ -112,5 +112,5 @@ impl SealedWatch {
 }
 
 fn io_error(errno: Errno, path: &Path) -> WalError {
-    WalError::Io { action: "watch", path: path.to_path_buf(), source: errno.into() }
+    WalError::Io { action: "watch", path: path.to_path_buf(), cause: errno.into() }
 }

@@ -11,7 +11,7 @@ use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::Lsn;
 use crate::seal::{seal, summarise};
-use crate::space::{free_bytes, room_for_log};
+use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
 /// What the thread is asked to do.
 #[derive(Debug)]
@@ -112,7 +112,8 @@ impl Drop for Sealer {
     }
 }
 
-/// Makes a spare as large as the free space allows.
+/// Makes a spare as large as the free space allows. Without room it is a small one, which costs
+/// next to nothing and is enough for a clean stop; it grows if it has to.
 fn prepare(
     layout: &Layout,
     wal_id: WalId,
@@ -120,11 +121,8 @@ fn prepare(
     wanted: u64,
     min_free_bytes: u64,
 ) -> Result<ActiveLog, WalError> {
-    let Some(bytes) = room_for_log(layout, wanted, min_free_bytes)? else {
-        let (dir, free_bytes) = (layout.root().to_path_buf(), free_bytes(layout.root())?);
-        return Err(WalError::NoRoom { dir, free_bytes, min_free_bytes });
-    };
-    ActiveLog::create(layout, wal_id, number, bytes)
+    let room = room_for_log(layout, wanted, min_free_bytes)?;
+    ActiveLog::create(layout, wal_id, number, room.unwrap_or(SMALL_LOG_BYTES))
 }
 
 fn seal_log(layout: &Layout, wal_id: WalId, log: ActiveLog) -> Result<Option<Lsn>, WalError> {

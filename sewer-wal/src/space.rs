@@ -49,6 +49,9 @@ fn files_in(dir: &Path) -> Result<u64, WalError> {
     Ok(bytes)
 }
 
+/// The room of a log that needs to hold no more than the next LSN: with its footer, one block.
+pub(crate) const SMALL_LOG_BYTES: u64 = 512;
+
 /// How large a log can be made without touching the reserve: `wanted`, less, or `None` if there is
 /// no room for a log worth having.
 pub(crate) fn room_for_log(

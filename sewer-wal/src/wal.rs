@@ -17,12 +17,10 @@ use crate::lsn::{Lsn, LsnRange};
 use crate::recovery::{RecoveryReport, recover};
 use crate::seal::remove_log;
 use crate::sealer::{Done, Sealer};
+use crate::space::SMALL_LOG_BYTES;
 
 /// The room that the first log gets; later ones get twice what the last one needed.
 const LOG_BYTES_MIN: u64 = 4 << 20;
-
-/// The room of a log that is to hold nothing but the next LSN.
-pub(crate) const SMALL_LOG_BYTES: u64 = 4096;
 
 /// How long to wait before a spare that could not be made is tried again.
 const SPARE_RETRY: Duration = Duration::from_secs(1);
@@ -87,10 +85,10 @@ impl Wal {
         let first_bytes = options.segment_bytes.min(LOG_BYTES_MIN);
         let (log, report) = recover(&layout, first_bytes, options.min_free_bytes)?;
         let sealer = Sealer::start(layout.clone(), report.wal_id, options.min_free_bytes).map_err(
-            |source| WalError::Io {
+            |cause| WalError::Io {
                 action: "start the sealer of",
                 path: layout.root().to_path_buf(),
-                source,
+                cause,
             },
         )?;
         let mut wal = Self {

@@ -20,12 +20,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file named by `--config` cannot be read.
-    #[error("read configuration {}: {source}", path.display())]
+    #[error("read configuration {}: {cause}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A `--set` that is not `key=value`.
     #[error("--set {0}: write it as section.key=value")]
@@ -56,7 +56,7 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
     match std::fs::read_to_string(path) {
         Ok(text) => layers = layers.merge(File { path: path.to_path_buf(), text }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && explicit.is_none() => {}
-        Err(source) => return Err(ConfigError::Read { path: path.to_path_buf(), source }),
+        Err(cause) => return Err(ConfigError::Read { path: path.to_path_buf(), cause }),
     }
     let own = sections_of(&layers);
     let environment = Env::prefixed("SEWER_").split("__").filter(move |key| {
