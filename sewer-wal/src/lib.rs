@@ -7,7 +7,8 @@
 //! - [`wal`] append and roll; `sealer` the thread behind it; `seal` from log to segment;
 //!   [`footer`] what a segment says of itself
 //! - [`recovery`] what an opening process finds and mends; [`identity`] whose WAL it is
-//! - [`layout`] names and durable renames; [`sealed`] segments to be shipped
+//! - [`layout`] names and durable renames; [`space`] how much room there is; [`sealed`] segments to
+//!   be shipped
 //! - [`reader`] every intact event of any file, and what is damaged
 //!
 //! The crate is synchronous; nothing in it starts a thread but an open [`Wal`].
@@ -26,6 +27,7 @@ pub mod recovery;
 mod seal;
 pub mod sealed;
 mod sealer;
+pub mod space;
 pub mod wal;
 mod window;
 
