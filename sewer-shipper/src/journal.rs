@@ -34,10 +34,18 @@ pub enum JournalError {
     },
 }
 
+/// The size of the file that is given up when the disk is full, so that a plan can be written.
+const RESERVE_BYTES: usize = 64 << 10;
+
 /// The directory of the plans of one WAL.
+///
+/// Only shipping frees a full disk, and shipping needs a plan. So a file is held in reserve
+/// (`<shipper.dir>/reserve`): it is removed when a plan does not fit, and made again when there is
+/// space.
 #[derive(Clone, Debug)]
 pub struct Journal {
     dir: PathBuf,
+    reserve: PathBuf,
 }
 
 impl Journal {
@@ -47,10 +55,12 @@ impl Journal {
     /// If a directory cannot be made.
     pub fn open(shipper_dir: &Path) -> Result<Self, JournalError> {
         create_dir_durably(shipper_dir)?;
-        let dir = shipper_dir.join("shipments");
+        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
         create_dir_durably(&dir)?;
         remove_unfinished(&dir)?;
-        Ok(Self { dir })
+        let journal = Self { dir, reserve };
+        journal.hold_reserve();
+        Ok(journal)
     }
 
     /// Opens the journal for draining the WAL of another node: its LSNs are not ours.
@@ -86,7 +96,24 @@ impl Journal {
     pub fn store(&self, plan: &Plan) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec_pretty(plan).expect("a plan has only plain keys");
         text.push(b'\n');
-        Ok(write_durably(&self.path(plan), &text)?)
+        let path = self.path(plan);
+        match write_durably(&path, &text) {
+            Err(e) if e.is_disk_full() && remove_durably(&self.reserve)? => {
+                tracing::warn!("the disk is full; writing the plan into the reserve");
+                Ok(write_durably(&path, &text)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Makes the reserve if it is not there. Without space there is none; that is tried again.
+    fn hold_reserve(&self) {
+        if self.reserve.exists() {
+            return;
+        }
+        if let Err(error) = write_durably(&self.reserve, &vec![0; RESERVE_BYTES]) {
+            tracing::debug!(%error, "no space for the reserve");
+        }
     }
 
     /// Removes a finished plan durably.
@@ -95,6 +122,7 @@ impl Journal {
     /// If the disk refuses.
     pub fn remove(&self, plan: &Plan) -> Result<(), JournalError> {
         remove_durably(&self.path(plan))?;
+        self.hold_reserve();
         Ok(())
     }
 

@@ -112,7 +112,14 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// Whether the same call can succeed later without a restart or a hand.
+    /// Whether there was no space left for it.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
+    /// Whether what was asked for is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -27,5 +27,6 @@ pub mod process;
 pub mod random;
 pub mod rows;
 pub mod shipper;
+pub mod small_disk;
 pub mod varied;
 mod watch;
