@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sewer_test_support::ports;
+use sewer_test_support::{hadoop, ports};
 
 /// How long a daemon may take to say something.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ fn systemd(tool: &str, arguments: &[&str]) -> Option<String> {
             Some(text)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("SKIPPED: there is no {tool}");
+            hadoop::skip("packaging", &format!("there is no {tool}"));
             None
         }
         Err(error) => panic!("run {tool}: {error}"),
@@ -85,6 +85,8 @@ struct Supervised {
 impl Supervised {
     fn start(directory: &Path, name: &str, sets: &[String]) -> Self {
         let path = directory.join(format!("{name}.notify"));
+        // There may be one of an earlier start.
+        let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         let child = Command::new(binary(name))
             .args(sets.iter().flat_map(|set| ["--set", set]))
@@ -127,34 +129,61 @@ impl Drop for Supervised {
     }
 }
 
+/// Both daemons on one directory and on ports of their own.
+struct Pair {
+    directory: tempfile::TempDir,
+    ports: [ports::Port; 3],
+}
+
+impl Pair {
+    fn new() -> Self {
+        let ports = [ports::reserve(), ports::reserve(), ports::reserve()];
+        Self { directory: tempfile::tempdir().unwrap(), ports }
+    }
+
+    fn pixel(&self) -> Supervised {
+        let root = self.directory.path();
+        let sets = [
+            format!("wal.dir={}/wal", root.display()),
+            format!("pixel.listen={}", self.ports[0].address()),
+            format!("status.listen={}", self.ports[1].address()),
+        ];
+        Supervised::start(root, "sewer-pixel", &sets)
+    }
+
+    fn shipper(&self) -> Supervised {
+        let root = self.directory.path();
+        let sets = [
+            format!("wal.dir={}/wal", root.display()),
+            format!("shipper.dir={}/shipper", root.display()),
+            format!("status.listen={}", self.ports[2].address()),
+            format!("destination.uri=file://{}/out", root.display()),
+        ];
+        Supervised::start(root, "sewer-shipper", &sets)
+    }
+}
+
 #[test]
 fn both_daemons_say_when_they_are_ready_and_when_they_stop() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().display();
-    let ports = [ports::reserve(), ports::reserve(), ports::reserve()];
-    let set = |key: &str, value: &str| format!("{key}={value}");
-    let wal = set("wal.dir", &format!("{root}/wal"));
-    let pixel = Supervised::start(
-        directory.path(),
-        "sewer-pixel",
-        &[
-            wal.clone(),
-            set("pixel.listen", &ports[0].address()),
-            set("status.listen", &ports[1].address()),
-        ],
-    );
+    let pair = Pair::new();
+    let pixel = pair.pixel();
     pixel.await_line("READY=1");
-    let shipper = Supervised::start(
-        directory.path(),
-        "sewer-shipper",
-        &[
-            wal,
-            set("shipper.dir", &format!("{root}/shipper")),
-            set("status.listen", &ports[2].address()),
-            set("destination.uri", &format!("file://{root}/out")),
-        ],
-    );
+    let shipper = pair.shipper();
     shipper.await_line("READY=1");
     assert!(shipper.terminate().success());
     assert!(pixel.terminate().success());
+}
+
+/// A supervisor may stop a daemon in the moment in which it hears that it is ready.
+#[test]
+fn a_stop_right_after_ready_is_a_clean_one() {
+    let pair = Pair::new();
+    for round in 0..10 {
+        let pixel = pair.pixel();
+        pixel.await_line("READY=1");
+        assert_eq!(pixel.terminate().code(), Some(0), "pixel, round {round}");
+        let shipper = pair.shipper();
+        shipper.await_line("READY=1");
+        assert_eq!(shipper.terminate().code(), Some(0), "shipper, round {round}");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
@@ -31,6 +32,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (wal, report) =
         actix_web::rt::task::spawn_blocking(move || Wal::open(layout, options)).await??;
     log_recovery(&report);
+    let mut stop = StopSignals::listen().context("listen for signals")?;
 
     let failed = Arc::new(Notify::new());
     let on_failure = {
@@ -58,9 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
     tokio::select! {
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::info!(signal = signal.context("wait for signals")?, "draining");
-        }
+        signal = stop.requested() => tracing::info!(signal, "draining"),
         () = failed.notified() => tracing::error!("the WAL failed; no event is acknowledged any more"),
     }
     notify(&[NotifyState::Stopping]);

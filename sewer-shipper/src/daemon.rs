@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::Layout;
 use sewer_wal::sealed::SealedWatch;
@@ -37,6 +38,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let status = StatusServer::start(listener, metrics.registry(), metrics)
         .context("start the status port")?;
     let sealed = Sealed::watch(&Layout::new(&config.wal.dir))?;
+    let mut signals = StopSignals::listen().context("listen for signals")?;
     tracing::info!(
         wal = %config.wal.dir.display(),
         wal_id = %worker.wal_id(),
@@ -53,8 +55,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut shipping = std::pin::pin!(ship_until(stopping, worker, &config, &sealed));
     tokio::select! {
         () = &mut shipping => {}
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::info!(signal = signal.context("wait for signals")?, "stopping");
+        signal = signals.requested() => {
+            tracing::info!(signal, "stopping");
             notify(&[NotifyState::Stopping]);
             stop.send_replace(true);
             if timeout(STOP_PATIENCE, shipping).await.is_err() {
