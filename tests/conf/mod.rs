@@ -33,7 +33,7 @@ fn parse<T: Serialize + DeserializeOwned + Default>(text: &str) -> T {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("conf.toml");
     std::fs::write(&file, text).expect("write a file");
-    load(Path::new("/nonexistent"), Some(&file), &[]).unwrap_or_else(|e| panic!("{e}"))
+    load(&file, Some(&file), &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Every `section.key` that the code knows, in its order.
@@ -48,7 +48,8 @@ fn known_keys<T: Serialize + DeserializeOwned + Default + Debug>() -> Vec<String
 
 /// The keys that the daemon offers instead of an unknown one.
 fn known_beside<T: Serialize + DeserializeOwned + Default + Debug>(unknown: &str) -> Vec<String> {
-    let answer = load::<T>(Path::new("/nonexistent"), None, &[format!("{unknown}=1")])
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let answer = load::<T>(&directory.path().join("absent"), None, &[format!("{unknown}=1")])
         .expect_err("nobody knows this key")
         .to_string();
     let (_, known) = answer.split_once("; known here: ").unwrap_or_else(|| panic!("{answer}"));
