@@ -73,7 +73,7 @@ fn assert_shows_the_pixels(text: &str) {
     for (row, page) in rows.iter().zip(PAGES) {
         let query = row["query_string"].as_str().expect("a query");
         assert!(query.starts_with(&format!("page={page}&run=")), "{text}");
-        assert!(text.contains(&format!("GET /pixel.gif?{query}   204\n")), "{text}");
+        assert!(text.contains(&format!("    204  GET /pixel.gif?{query}\n")), "{text}");
         assert_eq!(row["referer"], format!("https://shop.example/{page}"), "{text}");
         assert!(row["user_agent"].as_str().is_some_and(|ua| ua.contains("Firefox")), "{text}");
         assert_eq!(row["cookies"], "visitor=7f3a9c", "{text}");
@@ -161,6 +161,10 @@ fn it_runs_until_it_is_interrupted_and_then_stops_what_it_started() {
     }
     assert_shows_the_pixels(&shown);
     assert!(TcpListener::bind(ports[0].address()).is_err(), "the pixel runs: {shown}");
+    let other = quickstart(temporary.path(), &three_ports()).arg("--once").output().unwrap();
+    let errors = String::from_utf8_lossy(&other.stderr);
+    assert_eq!(other.status.code(), Some(1), "two in one directory: {errors}");
+    assert!(errors.starts_with("quickstart: a quickstart is running in "), "{errors}");
     // `timeout` hands it on to the script.
     let pid = i32::try_from(script.id()).expect("Linux pids fit");
     kill(Pid::from_raw(pid), Signal::SIGINT).expect("interrupt a child of ours");
