@@ -5,7 +5,7 @@
 //! Both daemons may share one environment, so variables for the other one's sections are passed
 //! over.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use figment::error::Kind;
@@ -88,27 +88,41 @@ fn describe(error: &figment::Error) -> String {
         None => "configuration".to_owned(),
     };
     let mut path = error.path.clone();
-    let problem = match &error.kind {
-        Kind::UnknownField(field, known) => {
-            // figment leaves the offending key on the path in some cases and not in others.
-            if path.last() != Some(field) {
-                path.push(field.clone());
-            }
-            let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-            return format!(
-                "{place}: unknown key `{}`; known here: {}",
-                path.join("."),
-                known.join(", ")
-            );
+    if let Kind::UnknownField(field, known) = &error.kind {
+        // figment leaves the offending key on the path in some cases and not in others.
+        if path.last() != Some(field) {
+            path.push(field.clone());
         }
-        Kind::Message(message) => message.clone(),
-        kind => kind.to_string(),
-    };
-    let problem = problem.split_whitespace().collect::<Vec<_>>().join(" ");
+        let known = quoted(known, '`');
+        return format!("{place}: unknown key `{}`; known here: {known}", path.join("."));
+    }
+    let problem = problem(&error.kind);
     if path.is_empty() {
         return format!("{place}: {problem}");
     }
     format!("{place}: key `{}`: {problem}", path.join("."))
+}
+
+/// What is wrong with a value, in one line and in operators' words.
+fn problem(kind: &Kind) -> String {
+    let text = match kind {
+        Kind::Message(message) => message.clone(),
+        Kind::UnknownVariant(found, known) => {
+            format!("\"{found}\" is none of {}", quoted(known, '"'))
+        }
+        kind => kind.to_string(),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What the parsers of sizes, times and addresses call that which they expect.
+    text.replace("expected parsable string", "expected a size such as \"64MiB\"")
+        .replace("expected a duration", "expected a time such as \"30s\"")
+        .replace("expected usize", "expected a number from 0 up")
+        .replace("invalid socket address syntax", "expected an address such as \"127.0.0.1:8080\"")
+        .replace("invalid IP address syntax", "expected a network such as \"10.0.0.0/8\"")
+}
+
+fn quoted(names: &[&str], quote: char) -> String {
+    names.iter().map(|name| format!("{quote}{name}{quote}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The configuration file, already read, so that errors name it and never another file.
@@ -132,7 +146,8 @@ struct Flags(String);
 
 impl Flags {
     fn parse(sets: &[String]) -> Result<Self, ConfigError> {
-        let mut text = String::new();
+        // By key, so that the last of several counts.
+        let mut values = BTreeMap::new();
         for set in sets {
             let (key, value) = set.split_once('=').ok_or_else(|| ConfigError::Flag(set.clone()))?;
             let dotted = !key.is_empty()
@@ -147,9 +162,10 @@ impl Flags {
                 Ok(_) => value.to_owned(),
                 Err(_) => toml::Value::String(value.to_owned()).to_string(),
             };
-            writeln!(text, "{key} = {value}").expect("a String takes every write");
+            values.insert(key, value);
         }
-        Ok(Self(text))
+        let lines: Vec<_> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        Ok(Self(lines.join("\n")))
     }
 }
 
@@ -207,7 +223,8 @@ mod tests {
 
     #[test]
     fn flags_go_before_the_file_and_the_file_before_the_defaults() {
-        let config = load_text("[wal]\ncount = 2\n", &["wal.dir=/flag"]).unwrap();
+        let sets = ["wal.dir=/first", "wal.dir=/flag"];
+        let config = load_text("[wal]\ncount = 2\n", &sets).unwrap();
         assert_eq!(config.wal, Wal { dir: "/flag".into(), count: 2 });
     }
 
