@@ -1,5 +1,5 @@
-//! `kill -9` of the pixel and of the shipper under load, twenty times each, at moments by chance:
-//! after a restart and `--replay`, every request that got its 204 is at the destination exactly
+//! `kill -9` of the pixel and of the shipper under load, twenty times each (or as often as
+//! `SEWERTEST_KILLS` says), at moments by chance: after a restart and `--replay`, every request that got its 204 is at the destination exactly
 //! once, no other more than once, and nothing half-done is left anywhere.
 
 use std::fs;
@@ -16,7 +16,10 @@ use sewer_test_support::shipper::Shipper;
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
 /// How often each of the two is killed.
-const KILLS: usize = 20;
+fn kills() -> usize {
+    std::env::var("SEWERTEST_KILLS")
+        .map_or(20, |kills| kills.parse().expect("SEWERTEST_KILLS is a number"))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
@@ -24,9 +27,9 @@ enum Victim {
     Shipper,
 }
 
-/// Twenty of each, in an order by chance.
+/// As many of each, in an order by chance.
 fn victims(random: &mut Random) -> Vec<Victim> {
-    let mut victims = [[Victim::Pixel; KILLS], [Victim::Shipper; KILLS]].concat();
+    let mut victims = [Victim::Pixel, Victim::Shipper].repeat(kills());
     for i in (1..victims.len()).rev() {
         let other = usize::try_from(random.below(i as u64 + 1)).expect("an index");
         victims.swap(i, other);
@@ -44,7 +47,7 @@ fn torment(pixel: &mut Pixel, shipper: &mut Shipper, random: &mut Random) -> Rec
         run: "crash".into(),
         connections: 16,
         pause: Duration::from_millis(4),
-        limit: Duration::from_mins(3),
+        limit: Duration::from_mins(10),
     });
     let longest = Duration::from_millis(1200);
     for victim in victims(random) {
@@ -65,7 +68,8 @@ fn torment(pixel: &mut Pixel, shipper: &mut Shipper, random: &mut Random) -> Rec
     shipper.kill();
     pixel.stop();
     let (acknowledged, unanswered) = (record.acknowledged.len(), record.unanswered.len());
-    println!("{acknowledged} acknowledged, {unanswered} unanswered");
+    let kills = kills();
+    println!("{kills} kills of each: {acknowledged} acknowledged, {unanswered} unanswered");
     assert!(acknowledged > 1000, "there was load to lose: {acknowledged}");
     record
 }
