@@ -24,6 +24,9 @@ const LOG_BYTES_MIN: u64 = 4 << 20;
 /// How long to wait before a spare that could not be made is tried again.
 const SPARE_RETRY: Duration = Duration::from_secs(1);
 
+/// How long to wait before looking again whether a spare is ready that is needed already.
+const SPARE_POLL: Duration = Duration::from_millis(20);
+
 /// How long a clean stop waits for a spare that is being made.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -64,8 +67,8 @@ struct Current {
 #[derive(Debug)]
 enum Spare {
     Ready(ActiveLog),
-    /// The sealer is at it.
-    Asked,
+    /// The sealer is at it; look again then.
+    Asked(Instant),
     /// It could not be made; try again then.
     Failed(Instant),
 }
@@ -92,7 +95,7 @@ impl Wal {
             id: report.wal_id,
             options,
             current: Current { log, since: None },
-            spare: Spare::Asked,
+            spare: Spare::Asked(Instant::now()),
             next_lsn: report.next_lsn,
             sealer,
             poisoned_by: None,
@@ -166,6 +169,9 @@ impl Wal {
             self.begin_current()?;
             self.retire(log);
         }
+        if let Spare::Asked(look_at) = &mut self.spare {
+            *look_at = Instant::now() + SPARE_POLL;
+        }
         Ok(())
     }
 
@@ -174,9 +180,8 @@ impl Wal {
         let due = self.current.since? + self.options.roll_interval;
         match self.spare {
             Spare::Ready(_) => Some(due),
-            // It is too late already, so look again as soon as the spare may be there.
-            Spare::Asked => Some(due.max(Instant::now() + Duration::from_millis(20))),
-            Spare::Failed(retry_at) => Some(due.max(retry_at)),
+            // Only a tick takes notice of what has become of it.
+            Spare::Asked(at) | Spare::Failed(at) => Some(due.max(at)),
         }
     }
 
@@ -195,7 +200,8 @@ impl Wal {
             self.begin_current()?;
             self.sealer.seal(log);
         }
-        if let Spare::Ready(log) = std::mem::replace(&mut self.spare, Spare::Asked) {
+        if let Spare::Ready(log) = std::mem::replace(&mut self.spare, Spare::Asked(Instant::now()))
+        {
             self.sealer.seal(log);
         }
         for done in self.sealer.finish() {
@@ -226,7 +232,7 @@ impl Wal {
     /// be sealed.
     fn switch(&mut self) -> Option<ActiveLog> {
         self.current.since?;
-        match std::mem::replace(&mut self.spare, Spare::Asked) {
+        match std::mem::replace(&mut self.spare, Spare::Asked(Instant::now())) {
             Spare::Ready(log) => {
                 let old = std::mem::replace(&mut self.current, Current { log, since: None });
                 Some(old.log)
@@ -254,7 +260,7 @@ impl Wal {
         let most = self.data_bytes_max();
         self.sealer.prepare(self.next_number, bytes.clamp(LOG_BYTES_MIN.min(most), most));
         self.next_number += 1;
-        self.spare = Spare::Asked;
+        self.spare = Spare::Asked(Instant::now());
     }
 
     /// Takes the sealer's answers.
@@ -289,7 +295,7 @@ impl Wal {
 
     fn await_spare(&mut self) {
         let deadline = Instant::now() + CLOSE_PATIENCE;
-        while matches!(self.spare, Spare::Asked) {
+        while matches!(self.spare, Spare::Asked(_)) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.sealer.wait(left) {
                 // A log that cannot be sealed now is sealed by the next open.

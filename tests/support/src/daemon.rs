@@ -6,13 +6,14 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::hadoop::HadoopJars;
+use crate::watch::Watch;
 
 /// How much of a log a failing start shows.
 const TAIL_LINES: usize = 60;
@@ -31,7 +32,7 @@ pub struct Daemon {
 struct Process {
     jvm: Option<Child>,
     /// Kills the frozen JVM if the test process ends before it thaws it.
-    watch: Option<Child>,
+    watch: Option<Watch>,
 }
 
 impl Daemon {
@@ -86,16 +87,7 @@ impl Daemon {
         let mut process = self.lock();
         let pid = process.jvm.as_ref().unwrap_or_else(|| panic!("{} is down", self.name)).id();
         if process.watch.is_none() {
-            let watch = Command::new("/bin/sh")
-                .arg("-c")
-                .arg("trap '' HUP INT TERM; read -r line; kill -KILL \"$0\"")
-                .arg(pid.to_string())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("start a shell");
-            process.watch = Some(watch);
+            process.watch = Some(Watch::over(pid));
             kill(raw(pid), Signal::SIGSTOP).expect("stop a child of ours");
         }
     }
@@ -107,7 +99,7 @@ impl Daemon {
     pub fn thaw(&self) {
         let mut process = self.lock();
         let pid = process.jvm.as_ref().unwrap_or_else(|| panic!("{} is down", self.name)).id();
-        process.end_watch();
+        process.watch = None;
         kill(raw(pid), Signal::SIGCONT).expect("continue a child of ours");
     }
 
@@ -159,16 +151,8 @@ impl Process {
         if let Some(mut jvm) = self.jvm.take() {
             // `Child` knows whether it was reaped: it never signals a number given to another.
             jvm.kill().expect("kill a child of ours");
+            self.watch = None;
             jvm.wait().expect("reap a child of ours");
-        }
-        self.end_watch();
-    }
-
-    fn end_watch(&mut self) {
-        if let Some(mut watch) = self.watch.take() {
-            // Killed before its pipe closes, or it would do what it is there for.
-            watch.kill().expect("kill a child of ours");
-            watch.wait().expect("reap a child of ours");
         }
     }
 }

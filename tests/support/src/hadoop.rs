@@ -6,13 +6,13 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::{Read, Seek, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one run of a Java program may take.
 const RUN_WAIT: Duration = Duration::from_mins(2);
@@ -170,40 +170,11 @@ fn compile(javac: &Path, root: &Path, lib: &Path) -> Result<PathBuf, String> {
     Ok(classes)
 }
 
-/// Runs a command to its end, with its output in files: a pipe could fill up unread.
 fn run(command: &mut Command) -> Result<String, String> {
-    let fail = |e| format!("prepare its output: {e}");
-    let (mut out, mut err) =
-        (tempfile::tempfile().map_err(fail)?, tempfile::tempfile().map_err(fail)?);
-    command.stdin(Stdio::null());
-    command.stdout(out.try_clone().map_err(fail)?).stderr(err.try_clone().map_err(fail)?);
-    let mut child = command.spawn().map_err(|e| format!("start it: {e}"))?;
-    let status = wait(&mut child, RUN_WAIT);
-    let (out, err) = (text(&mut out), text(&mut err));
-    match status {
-        Some(status) if status.success() => Ok(out),
-        Some(status) => Err(format!("{status}\n{out}{err}")),
-        None => Err(format!("not done after {RUN_WAIT:?}, killed\n{out}{err}")),
-    }
-}
-
-fn text(file: &mut File) -> String {
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("read back a temporary file");
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().expect("wait for a child of ours") {
-            return Some(status);
-        }
-        if start.elapsed() > limit {
-            child.kill().expect("kill a child of ours");
-            child.wait().expect("reap a child of ours");
-            return None;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+    let finished = crate::command::run(command, RUN_WAIT)?;
+    match finished.code {
+        Some(0) => Ok(finished.stdout),
+        Some(code) => Err(format!("exit code {code}\n{}{}", finished.stdout, finished.stderr)),
+        None => Err(format!("ended by a signal\n{}{}", finished.stdout, finished.stderr)),
     }
 }

@@ -1,18 +1,33 @@
 //! What the integration tests share. It starts real processes, bounds every wait, and leaves
 //! nothing running behind it.
 //!
+//! - [`pixel`]: a pixel that can be killed and started again, and its WAL read by `sewer-wal`.
+//! - [`shipper`]: a shipper likewise, on the WAL of such a pixel.
+//! - [`process`]: any of our programs, started, signalled and waited for.
+//! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
+//! - [`varied`]: pixels of every kind, each with the row that it must become.
+//! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
-//! - [`ports`]: port numbers that stay ours while a daemon is down.
-//! - [`random`]: chance that can be repeated.
+//! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
+//!   while a daemon is down, chance that can be repeated.
 
+pub mod command;
 mod daemon;
 pub mod hadoop;
 pub mod hdfs;
+pub mod http;
 mod jmx;
+pub mod load;
 pub mod lossyfs;
+pub mod metrics;
+pub mod pixel;
 pub mod ports;
+pub mod process;
 pub mod random;
 pub mod rows;
+pub mod shipper;
+pub mod varied;
+mod watch;

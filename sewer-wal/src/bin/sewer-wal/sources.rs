@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use sewer_wal::layout::base_of;
 use sewer_wal::reader::Kind;
-use sewer_wal::{Layout, Lsn, SegmentReader, sealed};
+use sewer_wal::{Layout, Lsn, SegmentReader, WalError, sealed};
 
 /// A file to read.
 pub enum Source {
@@ -14,6 +14,8 @@ pub enum Source {
     Sealed(PathBuf),
     /// A log, opened at once: a running pixel may seal it, and an open file can still be read.
     Active(Box<SegmentReader>),
+    /// A log that had no batch yet when it was looked at.
+    Spare(Box<SegmentReader>),
 }
 
 impl Source {
@@ -21,14 +23,17 @@ impl Source {
     pub fn path(&self) -> &Path {
         match self {
             Self::Sealed(path) => path,
-            Self::Active(reader) => reader.path(),
+            Self::Active(reader) | Self::Spare(reader) => reader.path(),
         }
     }
 
-    /// Opens it; `None` if it has been shipped and deleted meanwhile.
+    /// Opens it; `None` if it has been shipped and deleted meanwhile. Neither is a spare opened:
+    /// once batches come into it, its predecessor may have got some after it was read to its end,
+    /// and what was never looked at is no gap.
     pub fn open(self) -> anyhow::Result<Option<SegmentReader>> {
         match self {
             Self::Active(reader) => Ok(Some(*reader)),
+            Self::Spare(_) => Ok(None),
             Self::Sealed(path) => match SegmentReader::open(&path, Kind::Sealed) {
                 Ok(reader) => Ok(Some(reader)),
                 Err(e) if e.is_not_found() => Ok(None),
@@ -75,20 +80,36 @@ fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
     let logs = open_logs(&layout)?;
     let mut files: Vec<_> =
         sealed::list(&layout)?.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
-    files.extend(logs.into_iter().map(|reader| Source::Active(Box::new(reader))));
+    files.extend(logs);
     Ok(files)
 }
 
-fn open_logs(layout: &Layout) -> anyhow::Result<Vec<SegmentReader>> {
-    let mut readers = Vec::new();
+/// The logs, each as it is after all have been looked at: a log that has a batch has a complete
+/// predecessor, for none gets a batch before the one before it has got its last.
+fn open_logs(layout: &Layout) -> anyhow::Result<Vec<Source>> {
+    let mut begun = Vec::new();
     for number in layout.log_numbers()? {
-        match SegmentReader::open(&layout.log_file(number), Kind::Active) {
-            Ok(reader) => readers.push(reader),
-            Err(e) if e.is_not_found() => {}
-            Err(e) => return Err(e.into()),
+        let path = layout.log_file(number);
+        if let Some(mut reader) = open_log(&path)? {
+            begun.push((path, reader.next_item()?.is_some()));
         }
     }
-    Ok(readers)
+    let mut logs = Vec::new();
+    for (path, has_begun) in begun {
+        // Opened anew, for a reader may hold what it read when it was opened.
+        let reader = open_log(&path)?.map(Box::new);
+        logs.extend(reader.map(if has_begun { Source::Active } else { Source::Spare }));
+    }
+    Ok(logs)
+}
+
+/// Opens a log; `None` if it has been sealed meanwhile.
+fn open_log(path: &Path) -> Result<Option<SegmentReader>, WalError> {
+    match SegmentReader::open(path, Kind::Active) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// How many LSNs of a range are new to one who has already seen all before `seen`.

@@ -31,7 +31,7 @@ pub fn run(out: &mut impl Write, dir: &Path) -> anyhow::Result<bool> {
     for source in files {
         let line = match source {
             Source::Sealed(path) => sealed(&path)?,
-            Source::Active(reader) => Some(active(*reader)?),
+            Source::Active(reader) | Source::Spare(reader) => Some(active(*reader)?),
         };
         if let Some(line) = line {
             print(out, &line)?;

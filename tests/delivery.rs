@@ -1,0 +1,319 @@
+//! Delivery step by step: whichever call of the destination fails, before or after it has had its
+//! effect, and whether the shipper goes on or is started anew, each event arrives exactly once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sewer_shipper::backlog::Backlog;
+use sewer_shipper::cat::cat;
+use sewer_shipper::config::Config;
+use sewer_shipper::destination::{
+    self, Chunks, CreateOptions, Destination, DestinationError, Entry, Output, Result,
+};
+use sewer_shipper::journal::Journal;
+use sewer_shipper::metrics::Metrics;
+use sewer_shipper::plan;
+use sewer_shipper::ship::{ShipError, Shipment, Tools};
+use sewer_wal::{Batch, Event, Layout, Wal, WalId, WalOptions, sealed};
+
+const EVENTS: u64 = 300;
+/// Events alternate between two hours, so that a shipment has two outputs.
+const HOUR_MS: i64 = 3_600_000;
+
+/// A destination whose n-th call fails, before or after it has had its effect. Only a fake can
+/// fail at a chosen call; the calls themselves are those of the real local destination.
+#[derive(Debug)]
+struct Failing {
+    inner: Arc<dyn Destination>,
+    script: Arc<Script>,
+}
+
+#[derive(Debug)]
+struct Script {
+    calls: AtomicUsize,
+    fails_at: usize,
+    after_effect: bool,
+}
+
+impl Script {
+    fn without_failure() -> Arc<Self> {
+        let calls = AtomicUsize::new(0);
+        Arc::new(Self { calls, fails_at: usize::MAX, after_effect: false })
+    }
+
+    async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        if self.calls.fetch_add(1, Ordering::SeqCst) != self.fails_at {
+            return work.await;
+        }
+        if self.after_effect {
+            drop(work.await?);
+        }
+        Err(refusal().await)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) > self.fails_at
+    }
+}
+
+/// An error of the real destination: what reading a missing file says.
+async fn refusal() -> DestinationError {
+    let nowhere = destination::open("file:///nonexistent", destination::Options::default());
+    match nowhere.unwrap().read("/nothing").await {
+        Err(error) => error,
+        Ok(mut chunks) => chunks.next().await.expect("an error").unwrap_err(),
+    }
+}
+
+#[async_trait]
+impl Destination for Failing {
+    async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
+        let inner = self.script.call(self.inner.create(path, options)).await?;
+        Ok(Box::new(FailingOutput { inner, script: Arc::clone(&self.script) }))
+    }
+    async fn length(&self, path: &str) -> Result<Option<u64>> {
+        self.script.call(self.inner.length(path)).await
+    }
+    async fn settle(&self, path: &str) -> Result<()> {
+        self.script.call(self.inner.settle(path)).await
+    }
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.script.call(self.inner.rename(from, to)).await
+    }
+    async fn delete(&self, path: &str) -> Result<bool> {
+        self.script.call(self.inner.delete(path)).await
+    }
+    async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+        self.script.call(self.inner.list(dir)).await
+    }
+    async fn read(&self, path: &str) -> Result<Chunks> {
+        self.inner.read(path).await
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+struct FailingOutput {
+    inner: Box<dyn Output>,
+    script: Arc<Script>,
+}
+
+#[async_trait]
+impl Output for FailingOutput {
+    async fn write(&mut self, data: Bytes) -> Result<()> {
+        self.script.call(self.inner.write(data)).await
+    }
+    async fn close(self: Box<Self>) -> Result<u64> {
+        let Self { inner, script } = *self;
+        script.call(inner.close()).await
+    }
+}
+
+/// A node with everything in one directory.
+struct Node {
+    dir: tempfile::TempDir,
+    layout: Layout,
+    wal_id: WalId,
+    config: Config,
+}
+
+impl Node {
+    /// A WAL with [`EVENTS`] sealed events.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("wal"));
+        let roll_interval = Duration::from_mins(1);
+        let options = WalOptions { segment_bytes: 8192, roll_interval };
+        let (mut wal, report) = Wal::open(layout.clone(), options).unwrap();
+        for number in 0..EVENTS {
+            let mut batch = Batch::default();
+            let path = number.to_string();
+            let timestamp_ms = number.cast_signed() % 2 * HOUR_MS;
+            let request_path = Some(path.as_bytes());
+            batch.push(&Event { timestamp_ms, request_path, ..Event::default() }).unwrap();
+            wal.append(&batch).unwrap();
+        }
+        wal.close().unwrap();
+        let mut config = Config::default();
+        config.destination.uri = format!("file://{}", dir.path().join("out").display());
+        fs::create_dir(dir.path().join("out")).unwrap();
+        config.shipper.host = "h".into();
+        Self { dir, layout, wal_id: report.wal_id, config }
+    }
+
+    fn tools(&self, script: &Arc<Script>) -> Tools {
+        let options = self.config.destination_options();
+        let inner = destination::open(&self.config.destination.uri, options).unwrap();
+        Tools {
+            layout: self.layout.clone(),
+            journal: Journal::open(&self.dir.path().join("shipper")).unwrap(),
+            destination: Arc::new(Failing { inner, script: Arc::clone(script) }),
+            metrics: Arc::new(Metrics::new()),
+        }
+    }
+
+    /// A shipment of all that is sealed, planned and written down.
+    fn plan(&self, tools: Tools) -> Shipment {
+        let mut backlog = Backlog::new(self.layout.clone(), self.wal_id);
+        backlog.refresh().unwrap();
+        let run = backlog.due(&self.config.roll, true).unwrap();
+        assert!(run.len() > 1, "the shipment spans segments");
+        let plan = plan::make(&self.layout, self.wal_id, &run, &self.config).unwrap();
+        assert_eq!(plan.outputs.len(), 2);
+        tools.journal.store(&plan).unwrap();
+        Shipment::new(plan, true, tools)
+    }
+
+    /// As after a restart: from the journal, or nothing if the shipment was finished.
+    fn take_up(&self, tools: Tools) -> Option<Shipment> {
+        let plan = tools.journal.load(self.wal_id).unwrap().pop()?;
+        Some(Shipment::new(plan, false, tools))
+    }
+
+    /// How often each event is found in a finished file; every file must have a final name.
+    fn delivered(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        collect(&self.dir.path().join("out"), &mut counts);
+        counts
+    }
+}
+
+fn collect(dir: &Path, counts: &mut BTreeMap<String, usize>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, counts);
+            continue;
+        }
+        assert_eq!(path.extension().unwrap(), "seq", "left behind: {}", path.display());
+        let mut text = Vec::new();
+        cat(fs::File::open(&path).unwrap(), &mut text).unwrap();
+        for line in String::from_utf8(text).unwrap().lines() {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            *counts.entry(row["request_path"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+}
+
+async fn deliver(fails_at: usize, after_effect: bool, restarts: bool) -> bool {
+    let node = Node::new();
+    let script = Arc::new(Script { calls: AtomicUsize::new(0), fails_at, after_effect });
+    let mut shipment = node.plan(node.tools(&script));
+    let mut attempts = 0;
+    while shipment.run().await.is_err() {
+        attempts += 1;
+        assert!(attempts < 5, "call {fails_at} failed once, the shipment {attempts} times");
+        assert!(!sealed::list(&node.layout).unwrap().is_empty(), "deleted before it was delivered");
+        if restarts {
+            match node.take_up(node.tools(&script)) {
+                Some(again) => shipment = again,
+                None => break,
+            }
+        }
+    }
+    let what = format!("call {fails_at}, after effect {after_effect}, restarts {restarts}");
+    let delivered = node.delivered();
+    assert_eq!(delivered.len() as u64, EVENTS, "{what}: events are missing");
+    assert!(delivered.values().all(|&count| count == 1), "{what}: events came twice");
+    assert_eq!(sealed::list(&node.layout).unwrap(), [], "{what}: segments are left");
+    assert!(node.take_up(node.tools(&script)).is_none(), "{what}: the plan is left");
+    script.has_failed()
+}
+
+#[tokio::test]
+async fn each_event_arrives_once_whichever_call_fails() {
+    let mut cases = 0;
+    for (after_effect, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut fails_at = 0;
+        while deliver(fails_at, after_effect, restarts).await {
+            fails_at += 1;
+        }
+        assert!(fails_at >= 12, "only {fails_at} calls were made");
+        cases += fails_at;
+    }
+    println!("{cases} failures, each at another call or with another consequence");
+}
+
+#[tokio::test]
+async fn a_cut_in_the_middle_of_deletion_is_finished_by_the_next_start() {
+    let node = Node::new();
+    let script = Script::without_failure();
+    let mut shipment = node.plan(node.tools(&script));
+    let mut published = shipment.plan().clone();
+    shipment.run().await.unwrap();
+    // As a power cut between the deletion of segments and that of the plan leaves it.
+    published.published = true;
+    let tools = node.tools(&script);
+    tools.journal.store(&published).unwrap();
+    let calls = script.calls.load(Ordering::SeqCst);
+    node.take_up(tools).unwrap().run().await.unwrap();
+    assert_eq!(script.calls.load(Ordering::SeqCst), calls, "the destination is not needed for it");
+    assert!(node.take_up(node.tools(&script)).is_none());
+}
+
+#[tokio::test]
+async fn a_segment_that_vanishes_before_publishing_is_never_taken_for_shipped() {
+    let node = Node::new();
+    let script = Script::without_failure();
+    let mut shipment = node.plan(node.tools(&script));
+    let segments = sealed::list(&node.layout).unwrap();
+    fs::rename(&segments[1].path, node.dir.path().join("aside.seg")).unwrap();
+    let error = shipment.run().await.unwrap_err();
+    assert!(matches!(error, ShipError::Vanished { .. }) && error.needs_a_human(), "{error}");
+    assert_eq!(sealed::list(&node.layout).unwrap().len(), segments.len() - 1);
+    fs::rename(node.dir.path().join("aside.seg"), &segments[1].path).unwrap();
+    shipment.run().await.unwrap();
+    assert_eq!(node.delivered().len() as u64, EVENTS);
+}
+
+#[tokio::test]
+async fn somebody_elses_file_under_the_final_name_is_reported_and_never_overwritten() {
+    let node = Node::new();
+    let script = Script::without_failure();
+    let mut shipment = node.plan(node.tools(&script));
+    let path =
+        format!("{}/out{}", node.dir.path().display(), shipment.plan().outputs[1].final_path());
+    fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+    fs::write(&path, b"not ours").unwrap();
+    for _ in 0..2 {
+        let error = shipment.run().await.unwrap_err();
+        assert!(error.needs_a_human(), "{error}");
+        assert!(error.to_string().contains(".seq"), "{error}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), b"not ours");
+    fs::remove_file(&path).unwrap();
+    shipment.run().await.unwrap();
+    assert_eq!(node.delivered().len() as u64, EVENTS);
+}
+
+#[tokio::test]
+async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() {
+    let node = Node::new();
+    let script = Script::without_failure();
+    let victim = sealed::list(&node.layout).unwrap()[1].clone();
+    let mut bytes = fs::read(&victim.path).unwrap();
+    // The first event's path is its number, which is also its LSN.
+    let number = victim.base.to_string();
+    let at = bytes.windows(number.len()).position(|w| w == number.as_bytes()).unwrap();
+    bytes[at] ^= 0x80;
+    fs::write(&victim.path, bytes).unwrap();
+    let mut shipment = node.plan(node.tools(&script));
+    assert_eq!(shipment.plan().lost(), 1);
+    shipment.run().await.unwrap();
+    let delivered = node.delivered();
+    assert_eq!(delivered.len() as u64, EVENTS - 1);
+    assert!(!delivered.contains_key(&number));
+    let quarantined = node.layout.quarantine_dir().join(victim.path.file_name().unwrap());
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(quarantined.with_extension("json")).unwrap()).unwrap();
+    assert!(quarantined.exists());
+    assert_eq!(report["events_lost"], 1, "{report}");
+    assert_eq!(report["damage"][0]["first_lost_lsn"], victim.base.0, "{report}");
+}
