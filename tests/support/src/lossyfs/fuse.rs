@@ -43,10 +43,15 @@ impl Handler {
         let Core { control, .. } = &mut *core;
         // The description needs the tree, which cannot be borrowed beside the control.
         let mut control = std::mem::take(control);
-        let was_cut = control.is_cut;
+        let (was_cut, counted) = (control.is_cut, control.count);
         let verdict = control.admit(op, || what(&core));
         let cut_now = control.is_cut && !was_cut;
+        let went = control.count > counted;
         core.control = control;
+        if went && let Some(mut history) = core.history.take() {
+            history.push(core.tree.clone());
+            core.history = Some(history);
+        }
         if cut_now {
             self.0.tell_cut();
         }

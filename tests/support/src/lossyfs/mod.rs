@@ -27,5 +27,5 @@ mod tree;
 
 pub use control::{Effect, Fault, Op};
 pub use mount::{LossyFs, available_or_skip};
-pub use survive::{Image, Survival};
+pub use survive::{Image, Moment, Survival};
 pub use tree::Rules;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::control::{Control, Fault, Op};
 use super::fuse::Handler;
-use super::survive::{Image, Survival};
+use super::survive::{Image, Moment, Survival};
 use super::tree::{Rules, Tree};
 
 /// How long the last processes may take to let go of the mount.
@@ -34,6 +34,8 @@ pub(super) struct Core {
     pub rules: Rules,
     /// The bytes that the file system holds; `None` is as many as there is memory.
     pub capacity_bytes: Option<u64>,
+    /// The tree before each operation, if it is kept.
+    pub history: Option<Vec<Tree>>,
 }
 
 impl Shared {
@@ -61,7 +63,7 @@ impl LossyFs {
     /// If the kernel does not let us.
     pub fn mount(image: &Image, rules: Rules) -> std::io::Result<Self> {
         let (tree, control) = (image.tree.clone(), Control::default());
-        let core = Mutex::new(Core { tree, control, rules, capacity_bytes: None });
+        let core = Mutex::new(Core { tree, control, rules, capacity_bytes: None, history: None });
         let shared = Arc::new(Shared { core, cut: Condvar::new() });
         let dir = tempfile::tempdir()?;
         let mut config = Config::default();
@@ -133,6 +135,18 @@ impl LossyFs {
     /// How many bytes of files it holds; a write beyond is refused with ENOSPC.
     pub fn limit_bytes(&self, capacity_bytes: u64) {
         self.shared.lock().capacity_bytes = Some(capacity_bytes);
+    }
+
+    /// From now on, keeps every state between two operations.
+    pub fn keep_history(&self) {
+        self.shared.lock().history = Some(Vec::new());
+    }
+
+    /// The states since [`Self::keep_history`]: the first before the first operation, the last now.
+    pub fn history(&self) -> Vec<Moment> {
+        let core = self.shared.lock();
+        let states = core.history.iter().flatten().chain([&core.tree]);
+        states.map(|tree| Moment::new(tree.clone(), core.rules)).collect()
     }
 
     /// The last operations, oldest first, at most `count`.

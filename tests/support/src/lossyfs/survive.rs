@@ -21,11 +21,30 @@ pub enum Survival {
     Sizes,
     /// All names and neither sizes nor data: what was never synced is empty.
     Names,
-    /// Everything, as when a process was killed and the system goes on.
-    All,
+    /// Everything, and no cut at all: a process was killed and the system goes on. What was not
+    /// synced is there and can still be lost later.
+    Killed,
 }
 
-/// A state of a file system in which everything is durable.
+/// A file system as it was at some time, from which any cut at that time can be made.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    tree: Tree,
+    rules: Rules,
+}
+
+impl Moment {
+    pub(super) fn new(tree: Tree, rules: Rules) -> Self {
+        Self { tree, rules }
+    }
+
+    /// What a power cut at that time leaves.
+    pub fn survivors(&self, survival: Survival) -> Image {
+        Image::after_cut(&self.tree, self.rules, survival)
+    }
+}
+
+/// What a file system can be made of. After a power cut everything in it is durable.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub(super) tree: Tree,
@@ -35,6 +54,9 @@ impl Image {
     /// The file system that `tree` is after a power cut.
     pub(super) fn after_cut(tree: &Tree, rules: Rules, survival: Survival) -> Self {
         let mut tree = tree.clone();
+        if survival == Survival::Killed {
+            return Self { tree };
+        }
         let mut random = Random::new(match survival {
             Survival::Torn(seed) => seed,
             _ => 0,
@@ -53,9 +75,6 @@ impl Image {
                 }
             }
         }
-        if survival == Survival::All {
-            return Self::seen(tree);
-        }
         for node in tree.nodes.values_mut() {
             match &mut node.kind {
                 Kind::Dir { seen, durable } => seen.clone_from(durable),
@@ -66,17 +85,6 @@ impl Image {
                         _ => content.synced(),
                     });
                 }
-            }
-        }
-        Self { tree }.without_lost_nodes()
-    }
-
-    /// What processes saw, as if it all had been synced.
-    fn seen(mut tree: Tree) -> Self {
-        for node in tree.nodes.values_mut() {
-            match &mut node.kind {
-                Kind::Dir { seen, durable } => durable.clone_from(seen),
-                Kind::File(content) => *content = Content::settled(content.seen().to_vec()),
             }
         }
         Self { tree }.without_lost_nodes()
@@ -222,7 +230,7 @@ mod tests {
     fn an_image_goes_through_a_directory_and_back() {
         let (tree, ..) = renamed();
         let dir = tempfile::tempdir().unwrap();
-        Image::after_cut(&tree, Rules::Strict, Survival::All).write(dir.path()).unwrap();
+        Image::after_cut(&tree, Rules::Strict, Survival::Killed).write(dir.path()).unwrap();
         assert_eq!(fs::read(dir.path().join("b/b")).unwrap(), b"data");
         let image = Image::read(dir.path()).unwrap();
         assert_eq!(names(&image.tree, Rules::Strict, Survival::Synced), ["b/b:4"]);
