@@ -90,6 +90,11 @@ impl Layout {
     /// Makes the directories below the root, durably. The root's parent must exist.
     pub(crate) fn create(&self) -> Result<(), WalError> {
         create_dir_durably(&self.root)?;
+        // A process that was killed after it had made the root, and before it had synced its name,
+        // has made nothing in it.
+        if !self.active_dir().is_dir() {
+            sync_dir(parent(&self.root))?;
+        }
         for dir in [self.active_dir(), self.sealed_dir(), self.quarantine_dir()] {
             create_dir_durably(&dir)?;
         }

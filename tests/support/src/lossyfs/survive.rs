@@ -68,11 +68,14 @@ impl Image {
             _ => journal.len() as u64,
         };
         for (_, changes) in (0..kept).zip(journal) {
+            let by_chance = matches!(survival, Survival::Torn(_)) && rules == Rules::Strict;
             for change in changes {
-                let by_chance = matches!(survival, Survival::Torn(_)) && rules == Rules::Strict;
-                if !by_chance || random.below(2) == 0 {
-                    tree.make_durable(&change);
+                // The new name of a rename comes first: by chance there are both, never neither,
+                // for no program could rename safely on a disk that does that.
+                if by_chance && random.below(2) == 0 {
+                    break;
                 }
+                tree.make_durable(&change);
             }
         }
         for node in tree.nodes.values_mut() {
