@@ -11,6 +11,7 @@
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
+//! - [`sweep`]: many runs of one test at different points.
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
 //!   while a daemon is down, chance that can be repeated.
 
@@ -29,5 +30,6 @@ pub mod process;
 pub mod random;
 pub mod rows;
 pub mod shipper;
+pub mod sweep;
 pub mod varied;
 mod watch;
