@@ -90,7 +90,9 @@ pub(crate) fn recover(
 /// Makes the names that are seen durable. A process that was killed between a change and its sync
 /// left names that a power cut could still take back, after this process has built on them.
 fn sync_names(layout: &Layout) -> Result<(), WalError> {
-    for dir in [layout.root().to_path_buf(), layout.active_dir(), layout.sealed_dir()] {
+    // Quarantine before what it takes segments from, so that none is lost from both.
+    let dirs = [layout.active_dir(), layout.quarantine_dir(), layout.sealed_dir()];
+    for dir in [layout.root().to_path_buf()].into_iter().chain(dirs) {
         match sync_dir(&dir) {
             Err(e) if e.is_not_found() => {}
             result => result?,
