@@ -6,15 +6,23 @@
 //! that was acknowledged until then exactly once and under its LSN, hold none twice, and go on.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sewer_test_support::lossyfs::{Image, LossyFs, Moment, Op, Rules, Survival, available_or_skip};
 use sewer_test_support::random::Random;
+use sewer_test_support::sweep;
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Batch, Event, Layout, SegmentReader, Wal, WalError, WalOptions, sealed};
 
 const OPTIONS: WalOptions =
     WalOptions { segment_bytes: 4096, roll_interval: Duration::from_millis(20) };
+
+/// Of how many cut points one is tried unless all are: for other ways than [`Survival::Synced`],
+/// for what recovery begins with, and for the cut under it.
+const OTHERS_NTH: u64 = 6;
+const START_NTH: u64 = 10;
+const AGAIN_NTH: u64 = 4;
 
 /// Events by their numbers, each with its LSN and the operations that had been made when it was
 /// acknowledged.
@@ -135,17 +143,18 @@ impl Run {
         self.acknowledged.iter().filter(until).map(|(number, ack)| (*number, *ack)).collect()
     }
 
-    /// Cuts at every operation in the given ways and returns the number of cuts, or the first that
-    /// breaks a promise.
-    fn cut_everywhere(&self, ways: &[Survival]) -> Result<usize, String> {
-        for (operations, moment) in self.history.iter().enumerate() {
+    /// Cuts at the given points in the given ways; the first that breaks a promise is the error.
+    fn cut(&self, points: Vec<u64>, ways: &[Survival]) -> Result<(), String> {
+        sweep::each(points, |number| {
+            let operations = usize::try_from(number).unwrap() - 1;
             let acknowledged = self.acknowledged_by(operations);
             for way in ways {
-                recover_and_check(&moment.survivors(*way), &acknowledged, self.next)
+                let image = self.history[operations].survivors(*way);
+                recover_and_check(&image, &acknowledged, self.next)
                     .map_err(|why| self.describe(operations, *way, &why))?;
             }
-        }
-        Ok(self.history.len() * ways.len())
+            Ok(())
+        })
     }
 
     fn describe(&self, operations: usize, way: Survival, why: &str) -> String {
@@ -166,14 +175,21 @@ fn acked_events_survive_a_cut_at_every_operation() {
     if !available_or_skip("power cuts under the WAL") {
         return;
     }
-    let seed = Random::announced("power_cut_wal").next();
+    let mut random = Random::announced("power_cut_wal");
+    let seed = random.next();
+    let torn = (0..3).map(|more| Survival::Torn(seed.wrapping_add(more)));
+    let others: Vec<_> =
+        [Survival::Sizes, Survival::Names, Survival::Killed].into_iter().chain(torn).collect();
     for rules in [Rules::Strict, Rules::Ext4] {
         let run = recorded(rules, ALL);
-        let mut ways = vec![Survival::Synced, Survival::Sizes, Survival::Names, Survival::Killed];
-        ways.extend((0..3).map(|more| Survival::Torn(seed.wrapping_add(more))));
-        let cuts = run.cut_everywhere(&ways).unwrap_or_else(|why| panic!("{rules:?}: {why}"));
-        let (points, events) = (run.history.len(), run.acknowledged.len());
-        println!("{rules:?}: {points} cut points, {events} events, {cuts} cuts, none lost");
+        let all = run.history.len() as u64;
+        let some = sweep::points(all, OTHERS_NTH, &mut random);
+        let cuts = run.history.len() + some.len() * others.len();
+        run.cut((1..=all).collect(), &[Survival::Synced])
+            .and_then(|()| run.cut(some, &others))
+            .unwrap_or_else(|why| panic!("{rules:?}: {why}"));
+        let events = run.acknowledged.len();
+        println!("{rules:?}: {all} cut points, {events} events, {cuts} cuts, none lost");
     }
 }
 
@@ -184,30 +200,45 @@ fn a_recovery_cut_at_every_operation_is_done_again() {
     }
     let first = recorded(Rules::Strict, ALL);
     let mut random = Random::announced("power_cut_wal recovery");
-    let (mut cuts, mut starts) = (0, 0);
-    // Every state would be the square of the operations; these are spread over all of them.
-    let step = 2;
-    for (operations, moment) in first.history.iter().enumerate().skip(step).step_by(step) {
+    let starts = sweep::points(first.history.len() as u64, START_NTH, &mut random);
+    let (tried, cuts) = (starts.len() * 2, AtomicUsize::new(0));
+    let seed = random.next();
+    sweep::each(starts, |number| {
         for way in [Survival::Synced, Survival::Killed] {
-            let acknowledged = first.acknowledged_by(operations);
-            let fs = LossyFs::mount(&moment.survivors(way), Rules::Strict).unwrap();
-            fs.keep_history();
-            let second = run(&fs, SHORT, first.next)
-                .unwrap_or_else(|e| panic!("{}", first.describe(operations, way, &e.to_string())));
-            starts += 1;
-            for (again, moment) in second.history.iter().enumerate() {
-                let mut all = acknowledged.clone();
-                all.extend(second.acknowledged_by(again));
-                recover_and_check(&moment.survivors(Survival::Synced), &all, second.next)
-                    .unwrap_or_else(|why| {
-                        let then = second.describe(again, Survival::Synced, &why);
-                        panic!("{}", first.describe(operations, way, &then))
-                    });
-                cuts += 1;
-            }
+            let mut random = Random::new(seed ^ number);
+            let made = cut_twice(&first, usize::try_from(number).unwrap() - 1, way, &mut random)?;
+            cuts.fetch_add(made, Ordering::Relaxed);
         }
+        Ok(())
+    })
+    .unwrap_or_else(|why| panic!("{why}"));
+    println!("{tried} recoveries, cut at {} points, none lost", cuts.into_inner());
+}
+
+/// Recovers from a cut or a kill after so many operations, cuts the power under that, and recovers
+/// again. Returns the number of second cuts.
+fn cut_twice(
+    first: &Run,
+    operations: usize,
+    way: Survival,
+    random: &mut Random,
+) -> Result<usize, String> {
+    let moment = &first.history[operations];
+    let fs = LossyFs::mount(&moment.survivors(way), Rules::Strict).map_err(|e| e.to_string())?;
+    fs.keep_history();
+    let second =
+        run(&fs, SHORT, first.next).map_err(|e| first.describe(operations, way, &e.to_string()))?;
+    let points = sweep::points(second.history.len() as u64, AGAIN_NTH, random);
+    for number in &points {
+        let again = usize::try_from(*number).unwrap() - 1;
+        let mut all = first.acknowledged_by(operations);
+        all.extend(second.acknowledged_by(again));
+        let image = second.history[again].survivors(Survival::Synced);
+        recover_and_check(&image, &all, second.next).map_err(|why| {
+            first.describe(operations, way, &second.describe(again, Survival::Synced, &why))
+        })?;
     }
-    println!("{starts} recoveries, cut at {cuts} points, none lost");
+    Ok(points.len())
 }
 
 #[test]
@@ -219,7 +250,9 @@ fn a_program_that_did_not_sync_is_caught() {
         let fs = LossyFs::mount(&Image::default(), Rules::Strict).unwrap();
         fs.drop_calls(op);
         fs.keep_history();
-        let why = run(&fs, ALL, 0).unwrap().cut_everywhere(&[Survival::Synced]).unwrap_err();
+        let run = run(&fs, ALL, 0).unwrap();
+        let all = (1..=run.history.len() as u64).collect();
+        let why = run.cut(all, &[Survival::Synced]).unwrap_err();
         println!("without {op:?}: {why}");
     }
 }
