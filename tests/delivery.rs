@@ -130,7 +130,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().join("wal"));
         let roll_interval = Duration::from_mins(1);
-        let options = WalOptions { segment_bytes: 8192, roll_interval };
+        let options = WalOptions { segment_bytes: 8192, roll_interval, min_free_bytes: 0 };
         let (mut wal, report) = Wal::open(layout.clone(), options).unwrap();
         for number in 0..EVENTS {
             let mut batch = Batch::default();

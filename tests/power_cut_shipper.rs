@@ -43,7 +43,11 @@ const KILLED_NTH: u64 = 9;
 fn image() -> Image {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path().join("wal"));
-    let options = WalOptions { segment_bytes: 64 << 10, roll_interval: Duration::from_hours(1) };
+    let options = WalOptions {
+        segment_bytes: 64 << 10,
+        roll_interval: Duration::from_hours(1),
+        min_free_bytes: 0,
+    };
     for segment in 0..SEGMENTS {
         let (mut wal, _) = Wal::open(layout.clone(), options).unwrap();
         for number in segment * EVENTS..(segment + 1) * EVENTS {

@@ -16,7 +16,7 @@ use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Batch, Event, Layout, SegmentReader, Wal, WalError, WalOptions, sealed};
 
 const OPTIONS: WalOptions =
-    WalOptions { segment_bytes: 4096, roll_interval: Duration::from_millis(20) };
+    WalOptions { segment_bytes: 4096, roll_interval: Duration::from_millis(20), min_free_bytes: 0 };
 
 /// Of how many cut points one is tried unless all are: for other ways than [`Survival::Synced`],
 /// for what recovery begins with, and for the cut under it.
@@ -110,7 +110,9 @@ fn check(layout: &Layout, acknowledged: &Acknowledged) -> Result<(), String> {
         while let Some(item) = reader.next_item().map_err(|e| e.to_string())? {
             let batch = match item {
                 Item::Batch(batch) => batch,
-                Item::Damage(damage) => return Err(format!("{damage:?} in {:?}", segment.path)),
+                Item::Damage(damage) => {
+                    return Err(format!("{damage:?} in {}", segment.path.display()));
+                }
             };
             for (lsn, bytes) in batch.events() {
                 if expected_lsn.is_some_and(|expected| expected != lsn.0) {

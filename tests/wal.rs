@@ -12,8 +12,11 @@ use sewer_wal::{
 };
 use tempfile::TempDir;
 
-const OPTIONS: WalOptions =
-    WalOptions { segment_bytes: 64 << 20, roll_interval: Duration::from_hours(1) };
+const OPTIONS: WalOptions = WalOptions {
+    segment_bytes: 64 << 20,
+    roll_interval: Duration::from_hours(1),
+    min_free_bytes: 0,
+};
 
 fn wal_dir() -> (TempDir, Layout) {
     let dir = tempfile::tempdir().unwrap();

@@ -174,13 +174,15 @@ impl Submitter {
         if self.shared.queued_bytes.load(Ordering::Relaxed) > self.shared.queue_bytes_max {
             return Err(SubmitError::Overloaded);
         }
-        let (number, bytes, was_empty) = {
+        let (number, was_empty) = {
             let mut inbox = lock(&self.lane.inbox);
             let was_empty = inbox.batches.is_empty();
             let (number, bytes) = inbox.push(event)?;
-            (number, bytes, was_empty)
+            // Under the lock: the committer must not subtract what has not been added yet, for
+            // below zero the counter says that the queue is full.
+            self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+            (number, was_empty)
         };
-        self.shared.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
         if was_empty && let Some(committer) = self.shared.committer.get() {
             committer.unpark();
         }
@@ -332,7 +334,8 @@ impl Loop<'_> {
         }
         // What an event added to its batch when it was submitted: all but the entry's own frame.
         let bytes = self.batch.framed_bytes() - Batch::default().framed_bytes();
-        self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let queued = self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        debug_assert!(queued >= bytes, "{bytes} of {queued} queued bytes were committed");
         Ok(())
     }
 

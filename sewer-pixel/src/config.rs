@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
+use crate::space::Limits;
+
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
 
@@ -71,6 +73,24 @@ pub struct WalConfig {
     /// The age at which a segment is sealed and can be shipped.
     #[serde(with = "humantime_serde")]
     pub roll_interval: Duration,
+    /// The free space below which no event is taken; sealing and shipping need some.
+    pub min_free_bytes: ByteSize,
+    /// The size of the WAL above which no event is taken; without it there is no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<ByteSize>,
+    /// What a request gets while no event is taken.
+    pub on_full: OnFull,
+}
+
+/// What a request gets while the disk is full. The status port answers 503 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFull {
+    /// 503 with Retry-After.
+    #[default]
+    Reject,
+    /// 204, as if nothing were wrong; the event is not recorded, but counted as dropped.
+    Drop,
 }
 
 impl Default for PixelConfig {
@@ -105,6 +125,9 @@ impl Default for WalConfig {
             dir: "/var/lib/sewer/wal".into(),
             segment_bytes: ByteSize::mib(64),
             roll_interval: Duration::from_secs(30),
+            min_free_bytes: ByteSize::mib(512),
+            max_bytes: None,
+            on_full: OnFull::default(),
         }
     }
 }
@@ -142,6 +165,15 @@ impl Config {
         WalOptions {
             segment_bytes: self.wal.segment_bytes.as_u64(),
             roll_interval: self.wal.roll_interval,
+            min_free_bytes: self.wal.min_free_bytes.as_u64(),
+        }
+    }
+
+    /// When the disk counts as full.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            min_free_bytes: self.wal.min_free_bytes.as_u64(),
+            max_bytes: self.wal.max_bytes.map(|size| size.as_u64()),
         }
     }
 

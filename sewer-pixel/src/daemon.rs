@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
@@ -15,12 +16,14 @@ use crate::commit::Committer;
 use crate::config::Config;
 use crate::metrics::{Metrics, State};
 use crate::server::{self, BACKLOG};
+use crate::space::SpaceWatch;
 
 /// Runs until asked to stop, or until the WAL fails.
 ///
 /// # Errors
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut stop = StopSignals::listen().context("listen for signals")?;
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
@@ -32,6 +35,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         actix_web::rt::task::spawn_blocking(move || Wal::open(layout, options)).await??;
     log_recovery(&report);
 
+    let space = SpaceWatch::start(wal.layout().clone(), config.limits(), Arc::clone(&metrics))
+        .context("start the thread that watches the free space")?;
     let failed = Arc::new(Notify::new());
     let on_failure = {
         let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
@@ -58,9 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 
     tokio::select! {
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::info!(signal = signal.context("wait for signals")?, "draining");
-        }
+        signal = stop.next() => tracing::info!(signal, "draining"),
         () = failed.notified() => tracing::error!("the WAL failed; no event is acknowledged any more"),
     }
     notify(&[NotifyState::Stopping]);
@@ -68,6 +71,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     handle.stop(true).await;
     pixel.await?.context("pixel port")?;
     let result = actix_web::rt::task::spawn_blocking(move || committer.stop()).await?;
+    drop(space);
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");

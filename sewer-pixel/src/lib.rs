@@ -3,6 +3,7 @@
 //! The modules, in the order in which the data goes:
 //! - [`server`] the pixel port; [`request`] from a request to an event
 //! - [`commit`] group commit: one fsync for all that wait
+//! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
 //! - [`config`] what can be set; [`check`] whether it would work; [`metrics`] what is counted
 
@@ -13,3 +14,4 @@ pub mod daemon;
 pub mod metrics;
 pub mod request;
 pub mod server;
+pub mod space;

@@ -7,6 +7,7 @@ use clap::Parser;
 use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
 use sewer_pixel::config::{Config, STANDARD_FILE};
 use sewer_pixel::{check, daemon};
+use sewer_wal::error::one_line;
 
 /// The pixel server: a 204 means that the event is on stable storage.
 #[derive(Debug, Parser)]
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     match actix_web::rt::System::new().block_on(daemon::run(config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sewer-pixel: {error:#}");
+            eprintln!("sewer-pixel: {}", one_line(error.as_ref()));
             EXIT_FAILED.into()
         }
     }

@@ -1,6 +1,6 @@
 //! What the pixel counts, in Prometheus' terms, and the state that health follows from.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -38,6 +38,9 @@ impl State {
 pub struct Metrics {
     registry: Registry,
     state: AtomicU8,
+    is_full: AtomicBool,
+    free_bytes: IntGauge,
+    dropped: IntCounter,
     responses: IntCounterVec,
     answered: IntCounter,
     in_flight: IntGauge,
@@ -66,6 +69,12 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::new(),
             state: AtomicU8::new(State::Starting as u8),
+            is_full: AtomicBool::new(false),
+            free_bytes: gauge("sewer_pixel_free_bytes", "Free space on the WAL's file system."),
+            dropped: counter(
+                "sewer_pixel_dropped_events_total",
+                "Requests answered 204 and not recorded, because the disk was full.",
+            ),
             answered: responses.with_label_values(&["204"]),
             responses,
             in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
@@ -90,7 +99,9 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 9] = [
+        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+            Box::new(self.free_bytes.clone()),
+            Box::new(self.dropped.clone()),
             Box::new(self.responses.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.events.clone()),
@@ -148,6 +159,23 @@ impl Metrics {
         self.responses.with_label_values(&[code]).inc();
     }
 
+    /// A request was answered 204 and not recorded.
+    pub fn dropped(&self) {
+        self.dropped.inc();
+    }
+
+    /// The free space was looked at.
+    pub fn space(&self, free_bytes: u64, is_full: bool) {
+        self.free_bytes.set(free_bytes.cast_signed());
+        self.is_full.store(is_full, Ordering::Release);
+    }
+
+    /// Whether the disk is too full for another event.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Acquire)
+    }
+
     /// A batch is on stable storage.
     pub fn committed(&self, events: usize, bytes: usize, took: Duration) {
         self.events.inc_by(events as u64);
@@ -167,13 +195,16 @@ impl Metrics {
 
 impl Report for Metrics {
     fn is_healthy(&self) -> bool {
-        self.state() == State::Serving
+        self.state() == State::Serving && !self.is_full()
     }
 
     fn stats(&self) -> serde_json::Value {
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": self.state().name(),
+            "disk_full": self.is_full(),
+            "free_bytes": self.free_bytes.get(),
+            "dropped_events": self.dropped.get(),
             "responses_204": self.answered.get(),
             "requests_in_flight": self.in_flight.get(),
             "events": self.events.get(),

@@ -11,7 +11,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use ipnet::IpNet;
 
 use crate::commit::{Lanes, SubmitError, Submitter};
-use crate::config::Config;
+use crate::config::{Config, OnFull};
 use crate::metrics::{Metrics, State};
 use crate::request::{Peer, event};
 
@@ -29,11 +29,13 @@ pub fn serve(
     metrics: Arc<Metrics>,
 ) -> std::io::Result<(Server, ServerHandle)> {
     let trusted: Arc<[IpNet]> = config.pixel.trusted_proxies.clone().into();
+    let on_full = config.wal.on_full;
     let server = HttpServer::new(move || {
         let worker = Worker {
             submitter: lanes.attach(),
             metrics: Arc::clone(&metrics),
             trusted_proxies: Arc::clone(&trusted),
+            on_full,
         };
         App::new().app_data(web::Data::new(worker)).default_service(web::to(pixel))
     })
@@ -55,20 +57,25 @@ struct Worker {
     submitter: Submitter,
     metrics: Arc<Metrics>,
     trusted_proxies: Arc<[IpNet]>,
+    on_full: OnFull,
 }
 
 async fn pixel(request: HttpRequest, worker: web::Data<Worker>) -> HttpResponse {
     let _in_flight = worker.metrics.request();
     let mut response = match record(&request, &worker).await {
+        Err(Refused::Full) if worker.on_full == OnFull::Drop => {
+            worker.metrics.dropped();
+            HttpResponse::NoContent()
+        }
         Ok(()) => {
             worker.metrics.answered();
             HttpResponse::NoContent()
         }
-        Err(SubmitError::TooLarge) => {
+        Err(Refused::Submit(SubmitError::TooLarge)) => {
             worker.metrics.refused("431");
             HttpResponse::RequestHeaderFieldsTooLarge()
         }
-        Err(SubmitError::Overloaded | SubmitError::Closed) => {
+        Err(Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed)) => {
             worker.metrics.refused("503");
             let mut response = HttpResponse::ServiceUnavailable();
             response.insert_header((RETRY_AFTER, "1"));
@@ -81,10 +88,21 @@ async fn pixel(request: HttpRequest, worker: web::Data<Worker>) -> HttpResponse 
     response.finish()
 }
 
-async fn record(request: &HttpRequest, worker: &Worker) -> Result<(), SubmitError> {
+/// Why a request was not recorded.
+enum Refused {
+    /// The disk is full.
+    Full,
+    /// The committer did not take the event.
+    Submit(SubmitError),
+}
+
+async fn record(request: &HttpRequest, worker: &Worker) -> Result<(), Refused> {
+    if worker.metrics.is_full() {
+        return Err(Refused::Full);
+    }
     let peer = Peer::new(request.peer_addr(), &worker.trusted_proxies);
-    let durable = worker.submitter.submit(&event(request, &peer, now_ms()))?;
-    durable.await
+    let event = event(request, &peer, now_ms());
+    worker.submitter.submit(&event).map_err(Refused::Submit)?.await.map_err(Refused::Submit)
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use sd_notify::NotifyState;
+use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::Layout;
 use sewer_wal::sealed::SealedWatch;
@@ -30,6 +31,7 @@ const WATCH_PATIENCE: Duration = Duration::from_millis(200);
 /// # Errors
 /// What keeps it from starting, for the operator.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let mut stop_signals = StopSignals::listen().context("listen for signals")?;
     let listener = TcpListener::bind(config.status.listen)
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
     let worker = Worker::open(&config, &config.wal.dir, true)?;
@@ -53,8 +55,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut shipping = std::pin::pin!(ship_until(stopping, worker, &config, &sealed));
     tokio::select! {
         () = &mut shipping => {}
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::info!(signal = signal.context("wait for signals")?, "stopping");
+        signal = stop_signals.next() => {
+            tracing::info!(signal, "stopping");
             notify(&[NotifyState::Stopping]);
             stop.send_replace(true);
             if timeout(STOP_PATIENCE, shipping).await.is_err() {

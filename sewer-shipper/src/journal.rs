@@ -34,10 +34,18 @@ pub enum JournalError {
     },
 }
 
+/// The size of the file that is given up when the disk is full, so that a plan can be written.
+const RESERVE_BYTES: usize = 64 << 10;
+
 /// The directory of the plans of one WAL.
+///
+/// Only shipping frees a full disk, and shipping needs a plan. So a file is held in reserve
+/// (`<shipper.dir>/reserve`): it is removed when a plan does not fit, and made again when there is
+/// space.
 #[derive(Clone, Debug)]
 pub struct Journal {
     dir: PathBuf,
+    reserve: PathBuf,
 }
 
 impl Journal {
@@ -47,13 +55,16 @@ impl Journal {
     /// If a directory cannot be made.
     pub fn open(shipper_dir: &Path) -> Result<Self, JournalError> {
         create_dir_durably(shipper_dir)?;
-        let dir = shipper_dir.join("shipments");
+        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
         create_dir_durably(&dir)?;
         // A shipper that was killed between a rename and its sync left a plan that a power cut
         // could still take back, after its first output is published: then another plan would be
         // made for the same segments.
         sync_dir(&dir)?;
-        Ok(Self { dir })
+        remove_unfinished(&dir)?;
+        let journal = Self { dir, reserve };
+        journal.hold_reserve();
+        Ok(journal)
     }
 
     /// Opens the journal for draining the WAL of another node: its LSNs are not ours.
@@ -70,14 +81,12 @@ impl Journal {
     /// # Errors
     /// [`JournalError::BadPlan`] for a file that is none; nothing is skipped silently.
     pub fn load(&self, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
-        let read = |path: &Path, source| JournalError::Read { path: path.to_path_buf(), source };
         let mut plans = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|e| read(&self.dir, e))? {
-            let path = entry.map_err(|e| read(&self.dir, e))?.path();
+        for path in paths(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != "json") {
-                continue; // what a crash left of writing a plan
+                continue; // nothing of ours
             }
-            let text = fs::read(&path).map_err(|e| read(&path, e))?;
+            let text = fs::read(&path).map_err(|e| read_error(&path, e))?;
             plans.push(parse(&path, &text, wal_id)?);
         }
         plans.sort_unstable_by_key(|plan| plan.first_lsn);
@@ -91,7 +100,24 @@ impl Journal {
     pub fn store(&self, plan: &Plan) -> Result<(), JournalError> {
         let mut text = serde_json::to_vec_pretty(plan).expect("a plan has only plain keys");
         text.push(b'\n');
-        Ok(write_durably(&self.path(plan), &text)?)
+        let path = self.path(plan);
+        match write_durably(&path, &text) {
+            Err(e) if e.is_disk_full() && remove_durably(&self.reserve)? => {
+                tracing::warn!("the disk is full; writing the plan into the reserve");
+                Ok(write_durably(&path, &text)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Makes the reserve if it is not there. Without space there is none; that is tried again.
+    fn hold_reserve(&self) {
+        if self.reserve.exists() {
+            return;
+        }
+        if let Err(error) = write_durably(&self.reserve, &vec![0; RESERVE_BYTES]) {
+            tracing::debug!(%error, "no space for the reserve");
+        }
     }
 
     /// Removes a finished plan durably.
@@ -100,12 +126,33 @@ impl Journal {
     /// If the disk refuses.
     pub fn remove(&self, plan: &Plan) -> Result<(), JournalError> {
         remove_durably(&self.path(plan))?;
+        self.hold_reserve();
         Ok(())
     }
 
     fn path(&self, plan: &Plan) -> PathBuf {
         self.dir.join(plan.file_name())
     }
+}
+
+/// Removes what a crash left of writing plans: of their shipments nothing has begun, and the next
+/// plan, which may span more segments, has another name and would not replace it.
+fn remove_unfinished(dir: &Path) -> Result<(), JournalError> {
+    for path in paths(dir)? {
+        if path.to_string_lossy().ends_with(".json.tmp") {
+            remove_durably(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn paths(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let entries = fs::read_dir(dir).map_err(|e| read_error(dir, e))?;
+    entries.map(|entry| Ok(entry.map_err(|e| read_error(dir, e))?.path())).collect()
+}
+
+fn read_error(path: &Path, source: std::io::Error) -> JournalError {
+    JournalError::Read { path: path.to_path_buf(), source }
 }
 
 fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> {
@@ -121,4 +168,22 @@ fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> 
         return Err(bad(format!("its content belongs into {}", plan.file_name())));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_was_cut_while_it_was_written_is_removed_by_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let foreign = journal.dir.join("README");
+        for path in [&journal.dir.join("0-1.json.tmp"), &foreign] {
+            fs::write(path, "{").unwrap();
+        }
+        let journal = Journal::open(dir.path()).unwrap();
+        assert_eq!(paths(&journal.dir).unwrap(), [foreign]);
+        assert_eq!(journal.load(WalId(1)).unwrap(), []);
+    }
 }

@@ -7,6 +7,7 @@ use clap::Parser;
 use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
 use sewer_shipper::config::{Config, STANDARD_FILE};
 use sewer_shipper::{check, daemon, replay, show};
+use sewer_wal::error::one_line;
 
 /// Ships what the pixel has sealed: SequenceFiles at a destination, each event exactly once.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => EXIT_FAILED.into(),
         Err(error) => {
-            eprintln!("sewer-shipper: {error:#}");
+            eprintln!("sewer-shipper: {}", one_line(error.as_ref()));
             EXIT_FAILED.into()
         }
     }

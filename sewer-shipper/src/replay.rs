@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
+use sewer_ops::signals::StopSignals;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, WalError};
 
@@ -26,6 +27,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// without progress.
 pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bool> {
     let begun = Instant::now();
+    let mut stop = StopSignals::listen().context("listen for signals")?;
     let dir = other_wal.unwrap_or(&config.wal.dir);
     let mut worker = Worker::open(config, dir, other_wal.is_none())?;
     seal(dir).await?;
@@ -41,8 +43,8 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     let progress = Progress::new(totals);
     let drained = tokio::select! {
         drained = drain(&mut worker, config, &progress) => drained,
-        signal = sewer_ops::signals::stop_requested() => {
-            tracing::warn!(signal = signal.context("wait for signals")?, "replay was interrupted");
+        signal = stop.next() => {
+            tracing::warn!(signal, "replay was interrupted");
             false
         }
     };

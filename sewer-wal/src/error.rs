@@ -1,5 +1,6 @@
 //! What can go wrong with a WAL, each with the place and what to do.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -111,11 +112,34 @@ pub enum WalError {
 }
 
 impl WalError {
-    /// Whether the same call can succeed later without a restart or a hand.
+    /// Whether there was no space left for it.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+
+    /// Whether what was asked for is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+}
+
+/// An error and its causes in one line for the operator. Many errors name their cause already;
+/// what the line ends with is not said again.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
 }
 
 /// Gives an [`io::Error`] its action and path.
@@ -132,5 +156,18 @@ impl<T> IoContext<T> for io::Result<T> {
 impl<T> IoContext<T> for nix::Result<T> {
     fn context(self, action: &'static str, path: &Path) -> Result<T, WalError> {
         self.map_err(io::Error::from).context(action, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_named_already_is_not_said_again() {
+        let path = Path::new("/a/b");
+        let error = Err::<(), _>(io::Error::other("no")).context("open", path).unwrap_err();
+        assert_eq!(one_line(&error), "open /a/b: no");
+        assert_eq!(one_line(&io::Error::other(error)), "open /a/b: no");
     }
 }

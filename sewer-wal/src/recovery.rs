@@ -7,17 +7,18 @@
 //!
 //! The time is that of the logs left in `active/`; sealed segments are not read.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 
 use crate::active::ActiveLog;
 use crate::batch::Batch;
 use crate::error::{IoContext, WalError};
-use crate::footer::Footer;
+use crate::footer::{FOOTER_BYTES, Footer};
 use crate::identity::WalId;
 use crate::layout::{Layout, sync_dir};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
 use crate::seal::{LogSummary, remove_log, seal, summarise};
+use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,15 +44,16 @@ pub struct RecoveredLog {
     pub damage: Vec<Damage>,
 }
 
-/// Makes the WAL in `layout` whole and begins a log of `log_bytes` in it. The caller holds the
-/// lock.
+/// Makes the WAL in `layout` whole and begins a log in it, of `log_bytes` if that leaves
+/// `min_free_bytes`. The caller holds the lock.
 pub(crate) fn recover(
     layout: &Layout,
     log_bytes: u64,
+    min_free_bytes: u64,
 ) -> Result<(ActiveLog, RecoveryReport), WalError> {
     sync_names(layout)?;
     let stored = WalId::load(layout)?;
-    let left = read_logs(layout)?;
+    let mut left = read_logs(layout)?;
     let wal_id = match stored {
         Some(id) => id,
         None => new_identity(layout, &left)?,
@@ -71,12 +73,19 @@ pub(crate) fn recover(
         }
     };
     let number = left.last().map_or(1, |(number, _)| number + 1);
+    let room = room_for_log(layout, log_bytes, min_free_bytes)?;
+    if room.is_none() {
+        give_back(layout, &mut left)?;
+    }
+    let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
     let mut log = ActiveLog::create(layout, wal_id, number, log_bytes)?;
     log.append(next_lsn, &Batch::default())?;
     if stored.is_none() {
         wal_id.store(layout)?;
     }
     let mut report = RecoveryReport { wal_id, created: stored.is_none(), logs: vec![], next_lsn };
+    // Those without events first: what they free may be what sealing needs on a full disk.
+    left.sort_by_key(|(number, summary)| (summary.range.is_some_and(|r| !r.is_empty()), *number));
     for (number, summary) in left {
         let sealed = seal(layout, wal_id, number, &summary)?;
         if let (Some(_), Some(range)) = (sealed, summary.range) {
@@ -119,6 +128,25 @@ fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
     Ok(logs)
 }
 
+/// Frees what the logs have prepared and not used, so that a full disk has room for a new log: a
+/// spare goes whole, others lose their zeros.
+fn give_back(layout: &Layout, logs: &mut Vec<(u64, LogSummary)>) -> Result<(), WalError> {
+    for (number, _) in logs.extract_if(.., |(_, summary)| summary.range.is_none()) {
+        remove_log(layout, number)?;
+    }
+    for (number, summary) in logs {
+        let path = layout.log_file(*number);
+        let file = OpenOptions::new().write(true).open(&path).context("open", &path)?;
+        // The footer's room stays: a new block for it may not be had.
+        let needed = summary.data_end + FOOTER_BYTES as u64;
+        if file.metadata().context("stat", &path)?.len() > needed {
+            file.set_len(needed).context("truncate", &path)?;
+            file.sync_all().context("sync", &path)?;
+        }
+    }
+    Ok(())
+}
+
 /// An identity for a WAL that has none. It must not have events either: they would come back
 /// under other names. A log without events is what a first start left that was cut before it could
 /// store the identity: its identity is taken on, or that log would be foreign if this start is cut
@@ -131,13 +159,11 @@ fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, Wa
     if let Some(base) = layout.sealed_bases()?.first() {
         found = found.or(Footer::load(&layout.sealed_file(*base))?.map(|footer| footer.wal_id));
     }
-    match found {
-        Some(found) => Err(WalError::MissingIdentity { path: layout.id_file(), found }),
-        None => {
-            let begun = logs.iter().find_map(|(_, summary)| summary.wal_id);
-            Ok(begun.unwrap_or_else(WalId::random))
-        }
+    if let Some(found) = found {
+        return Err(WalError::MissingIdentity { path: layout.id_file(), found });
     }
+    let begun = logs.iter().find_map(|(_, summary)| summary.wal_id);
+    Ok(begun.unwrap_or_else(WalId::random))
 }
 
 /// The LSN after everything local, from the logs and from the newest sealed segment; `None` if no

@@ -28,7 +28,8 @@ pub(crate) struct LogSummary {
     /// The WAL that its header names, if the header is intact.
     pub wal_id: Option<WalId>,
     timestamps: Option<(i64, i64)>,
-    data_end: u64,
+    /// The end of the last complete batch, in bytes from the start of the file.
+    pub data_end: u64,
     crc: crc32fast::Hasher,
 }
 

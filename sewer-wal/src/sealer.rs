@@ -11,6 +11,7 @@ use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::Lsn;
 use crate::seal::{seal, summarise};
+use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
 /// What the thread is asked to do.
 #[derive(Debug)]
@@ -38,14 +39,18 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    pub(crate) fn start(layout: Layout, wal_id: WalId) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        layout: Layout,
+        wal_id: WalId,
+        min_free_bytes: u64,
+    ) -> std::io::Result<Self> {
         let (jobs, inbox) = channel();
         let (outbox, done) = channel();
         let run = move || {
             for job in inbox {
                 let answer = match job {
                     Job::Prepare { number, bytes } => {
-                        Done::Prepared(ActiveLog::create(&layout, wal_id, number, bytes))
+                        Done::Prepared(prepare(&layout, wal_id, number, bytes, min_free_bytes))
                     }
                     Job::Seal(log) => Done::Sealed(seal_log(&layout, wal_id, log)),
                 };
@@ -105,6 +110,19 @@ impl Drop for Sealer {
             let _ = thread.join();
         }
     }
+}
+
+/// Makes a spare as large as the free space allows. Without room it is a small one, which costs
+/// next to nothing and is enough for a clean stop; it grows if it has to.
+fn prepare(
+    layout: &Layout,
+    wal_id: WalId,
+    number: u64,
+    wanted: u64,
+    min_free_bytes: u64,
+) -> Result<ActiveLog, WalError> {
+    let room = room_for_log(layout, wanted, min_free_bytes)?;
+    ActiveLog::create(layout, wal_id, number, room.unwrap_or(SMALL_LOG_BYTES))
 }
 
 fn seal_log(layout: &Layout, wal_id: WalId, log: ActiveLog) -> Result<Option<Lsn>, WalError> {

@@ -17,6 +17,7 @@ use crate::lsn::{Lsn, LsnRange};
 use crate::recovery::{RecoveryReport, recover};
 use crate::seal::remove_log;
 use crate::sealer::{Done, Sealer};
+use crate::space::SMALL_LOG_BYTES;
 
 /// The room that the first log gets; later ones get twice what the last one needed.
 const LOG_BYTES_MIN: u64 = 4 << 20;
@@ -37,6 +38,8 @@ pub struct WalOptions {
     pub segment_bytes: u64,
     /// The age, counted from its first event, at which a segment is sealed.
     pub roll_interval: Duration,
+    /// The free space, in bytes, that preparing a segment never touches.
+    pub min_free_bytes: u64,
 }
 
 /// A WAL open for appending. Dropping it without [`Wal::close`] is as safe as a crash.
@@ -82,13 +85,15 @@ impl Wal {
     pub fn open(layout: Layout, options: WalOptions) -> Result<(Self, RecoveryReport), WalError> {
         layout.create()?;
         let lock = WalLock::acquire(&layout)?;
-        let (log, report) = recover(&layout, options.segment_bytes.min(LOG_BYTES_MIN))?;
-        let sealer =
-            Sealer::start(layout.clone(), report.wal_id).map_err(|source| WalError::Io {
+        let first_bytes = options.segment_bytes.min(LOG_BYTES_MIN);
+        let (log, report) = recover(&layout, first_bytes, options.min_free_bytes)?;
+        let sealer = Sealer::start(layout.clone(), report.wal_id, options.min_free_bytes).map_err(
+            |source| WalError::Io {
                 action: "start the sealer of",
                 path: layout.root().to_path_buf(),
                 source,
-            })?;
+            },
+        )?;
         let mut wal = Self {
             next_number: log.number() + 1,
             layout,
@@ -309,8 +314,8 @@ impl Wal {
     fn switch_to_small_log(&mut self) -> Result<ActiveLog, WalError> {
         let number = self.next_number;
         self.next_number += 1;
-        let log =
-            ActiveLog::create(&self.layout, self.id, number, 4096).map_err(|e| self.poison(e))?;
+        let log = ActiveLog::create(&self.layout, self.id, number, SMALL_LOG_BYTES)
+            .map_err(|e| self.poison(e))?;
         Ok(std::mem::replace(&mut self.current, Current { log, since: None }).log)
     }
 
@@ -326,7 +331,7 @@ impl Wal {
 /// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
     let _lock = WalLock::acquire(layout)?;
-    let (log, report) = recover(layout, 4096)?;
+    let (log, report) = recover(layout, SMALL_LOG_BYTES, 0)?;
     log.close()?;
     Ok(report)
 }

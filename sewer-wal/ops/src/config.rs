@@ -60,8 +60,9 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
     }
     let own = sections_of(&layers);
     let environment = Env::prefixed("SEWER_").split("__").filter(move |key| {
-        let section = key.as_str().split('.').next().unwrap_or_default();
-        own.iter().any(|own| own == section) || !SECTIONS.contains(&section)
+        // Here the key still has the case of the variable.
+        let section = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
+        own.contains(&section) || !SECTIONS.contains(&section.as_str())
     });
     layers = layers.merge(environment).merge(Flags::parse(sets)?);
     layers.extract().map_err(|errors| {

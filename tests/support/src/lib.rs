@@ -30,6 +30,7 @@ pub mod process;
 pub mod random;
 pub mod rows;
 pub mod shipper;
+pub mod small_disk;
 pub mod sweep;
 pub mod varied;
 mod watch;

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sewer_wal::Lsn;
+use sewer_wal::error::one_line;
 
 /// Looks at a Sewer WAL. Works beside a running pixel: it takes no lock and writes nothing.
 #[derive(Debug, Parser)]
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("sewer-wal: {e:#}");
+            eprintln!("sewer-wal: {}", one_line(e.as_ref()));
             ExitCode::FAILURE
         }
     }

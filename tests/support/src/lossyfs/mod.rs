@@ -12,12 +12,14 @@
 //! // … run it again on after.path(): it must find all that it ever promised.
 //! ```
 //! - `content` the bytes of a file; `tree` the names; `survive` what is left of both
-//! - `control` which operations happen; `fuse` what the kernel asks; `mount` the mount
+//! - `control` which operations happen; `fuse` what the kernel asks; `calls` how that is done;
+//!   `mount` the mount
 //!
 //! Operations are numbered from 1 in the order in which they are carried out; with several threads
 //! that order differs from run to run. It does not keep owners, times or extended attributes, and
 //! locks are the kernel's own: a lock goes with its process and is never lost in a power cut.
 
+mod calls;
 mod content;
 mod control;
 mod fuse;

@@ -9,8 +9,8 @@ use fuser::{BackgroundSession, Config, MountOption, Session};
 use nix::mount::{MntFlags, umount2};
 use tempfile::TempDir;
 
+use super::calls::Handler;
 use super::control::{Control, Fault, Op};
-use super::fuse::Handler;
 use super::survive::{Image, Moment, Survival};
 use super::tree::{Rules, Tree};
 

@@ -1,0 +1,116 @@
+//! Watches the free space, so that events are refused before a write fails.
+//!
+//! A thread of its own asks the file system four times a second; a file system that does not
+//! answer delays nothing else. Full is full until the next look says otherwise: when the shipper
+//! has freed space, the pixel takes events again by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sewer_wal::{Layout, WalError, space};
+
+use crate::metrics::Metrics;
+
+/// How often to look. At 100 MB/s of events 25 MB come in between, far below the default reserve.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The free space below which the disk counts as full, in bytes.
+    pub min_free_bytes: u64,
+    /// The size of the WAL above which the disk counts as full, in bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// The watching thread; it ends when this is dropped.
+#[derive(Debug)]
+pub struct SpaceWatch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SpaceWatch {
+    /// Looks once, so that the first request already finds the right answer, and goes on looking.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(layout: Layout, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let mut watch = Watch { layout, limits, metrics, was_full: false };
+        watch.look();
+        let run = move || {
+            while !stopped.load(Ordering::Acquire) {
+                std::thread::park_timeout(INTERVAL);
+                watch.look();
+            }
+        };
+        let thread = std::thread::Builder::new().name("space".into()).spawn(run)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for SpaceWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It only looks; a panic in it has no consequence.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Watch {
+    layout: Layout,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    was_full: bool,
+}
+
+impl Watch {
+    fn look(&mut self) {
+        match self.measure() {
+            Ok((free_bytes, used_bytes)) => {
+                let over = |max| used_bytes.is_some_and(|used| used >= max);
+                let is_full = free_bytes < self.limits.min_free_bytes
+                    || self.limits.max_bytes.is_some_and(over);
+                self.metrics.space(free_bytes, is_full);
+                self.tell(is_full, free_bytes, used_bytes);
+            }
+            // What cannot be measured is not full; a write that fails says so by itself.
+            Err(error) => tracing::warn!(%error, "cannot tell the free space"),
+        }
+    }
+
+    fn measure(&self) -> Result<(u64, Option<u64>), WalError> {
+        let free_bytes = space::free_bytes(self.layout.root())?;
+        let used_bytes = match self.limits.max_bytes {
+            Some(_) => Some(space::used_bytes(&self.layout)?),
+            None => None,
+        };
+        Ok((free_bytes, used_bytes))
+    }
+
+    fn tell(&mut self, is_full: bool, free_bytes: u64, used_bytes: Option<u64>) {
+        if is_full == self.was_full {
+            return;
+        }
+        self.was_full = is_full;
+        if is_full {
+            let min_free_bytes = self.limits.min_free_bytes;
+            tracing::error!(
+                free_bytes,
+                min_free_bytes,
+                used_bytes,
+                max_bytes = self.limits.max_bytes,
+                "the disk is full: no event is taken until the shipper or you free space"
+            );
+        } else {
+            tracing::info!(free_bytes, used_bytes, "there is space again; taking events");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `conf/shipper.toml` says what the code does.
+
+mod conf;
+
+#[test]
+fn the_file_has_every_key_with_its_default_and_no_other() {
+    conf::check::<sewer_shipper::config::Config>("shipper.toml");
+}
