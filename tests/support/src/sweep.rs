@@ -1,4 +1,11 @@
 //! Many runs of one test at different points: which points, and several at a time.
+//!
+//! A part of the points is tried by default, other ones each time, with the seed printed:
+//! `SEWERTEST_SEED=<seed>` tries the same again. All of them, with their number printed:
+//!
+//! ```text
+//! SEWERTEST_SWEEP=all cargo test --workspace --test 'power_cut*' --test disk_faults -- --nocapture
+//! ```
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
