@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sewer_wal::layout::{create_dir_durably, remove_durably, write_durably};
+use sewer_wal::layout::{create_dir_durably, remove_durably, sync_dir, write_durably};
 use sewer_wal::{WalError, WalId};
 use thiserror::Error;
 
@@ -57,6 +57,10 @@ impl Journal {
         create_dir_durably(shipper_dir)?;
         let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
         create_dir_durably(&dir)?;
+        // A shipper that was killed between a rename and its sync left a plan that a power cut
+        // could still take back, after its first output is published: then another plan would be
+        // made for the same segments.
+        sync_dir(&dir)?;
         remove_unfinished(&dir)?;
         let journal = Self { dir, reserve };
         journal.hold_reserve();

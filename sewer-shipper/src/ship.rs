@@ -194,6 +194,8 @@ impl Shipment {
             tokio::task::spawn_blocking(move || encode(&layout, &plan, &planned, |_| true))
                 .await??;
         if length == expected {
+            // Seen is not yet durable: whoever renamed it may not have come to say so.
+            self.tools.destination.settle(&path).await?;
             return Ok(true);
         }
         // Somebody else's, or damaged at the destination: reported, never overwritten.

@@ -149,10 +149,22 @@ pub(crate) fn parent(path: &Path) -> &Path {
 
 /// Makes `dir`, unless it is there, and its name durable. Not its parents: a missing parent is
 /// more often a disk that is not mounted than a wish.
+///
+/// A name that is there is synced, too: the process that made it may have been killed before it
+/// could. In a parent that cannot be read no process of ours has made it.
 pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
     match DirBuilder::new().create(dir) {
         Ok(()) => sync_dir(parent(dir)),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {
+            match sync_dir(parent(dir)) {
+                Err(WalError::Io { source, .. })
+                    if source.kind() == ErrorKind::PermissionDenied =>
+                {
+                    Ok(())
+                }
+                synced => synced,
+            }
+        }
         Err(e) => Err(e).context("create directory", dir),
     }
 }

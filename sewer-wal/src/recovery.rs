@@ -7,14 +7,14 @@
 //!
 //! The time is that of the logs left in `active/`; sealed segments are not read.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 
 use crate::active::ActiveLog;
 use crate::batch::Batch;
 use crate::error::{IoContext, WalError};
 use crate::footer::{FOOTER_BYTES, Footer};
 use crate::identity::WalId;
-use crate::layout::Layout;
+use crate::layout::{Layout, sync_dir};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
 use crate::seal::{LogSummary, remove_log, seal, summarise};
@@ -51,6 +51,7 @@ pub(crate) fn recover(
     log_bytes: u64,
     min_free_bytes: u64,
 ) -> Result<(ActiveLog, RecoveryReport), WalError> {
+    sync_names(layout)?;
     let stored = WalId::load(layout)?;
     let mut left = read_logs(layout)?;
     let wal_id = match stored {
@@ -95,11 +96,30 @@ pub(crate) fn recover(
     Ok((log, report))
 }
 
+/// Makes the names that are seen durable. A process that was killed between a change and its sync
+/// left names that a power cut could still take back, after this process has built on them.
+fn sync_names(layout: &Layout) -> Result<(), WalError> {
+    // Quarantine before what it takes segments from, so that none is lost from both.
+    let dirs = [layout.active_dir(), layout.quarantine_dir(), layout.sealed_dir()];
+    for dir in [layout.root().to_path_buf()].into_iter().chain(dirs) {
+        match sync_dir(&dir) {
+            Err(e) if e.is_not_found() => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// Every log in `active/`, oldest first. A directory without a log is what a cut left of a spare.
+///
+/// Each is synced before it is read: a batch that a killed process wrote and did not sync is in the
+/// page cache and not on the disk, and must not count for the next LSN before it is on both.
 fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
     let mut logs = Vec::new();
     for number in layout.log_numbers()? {
-        match summarise(layout, number) {
+        let log = layout.log_file(number);
+        let synced = File::open(&log).and_then(|file| file.sync_all()).context("sync", &log);
+        match synced.and_then(|()| summarise(layout, number)) {
             Ok(summary) => logs.push((number, summary)),
             Err(e) if e.is_not_found() => remove_log(layout, number)?,
             Err(e) => return Err(e),
@@ -128,7 +148,9 @@ fn give_back(layout: &Layout, logs: &mut Vec<(u64, LogSummary)>) -> Result<(), W
 }
 
 /// An identity for a WAL that has none. It must not have events either: they would come back
-/// under other names.
+/// under other names. A log without events is what a first start left that was cut before it could
+/// store the identity: its identity is taken on, or that log would be foreign if this start is cut
+/// before it removes it.
 fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, WalError> {
     let with_events = logs.iter().find(|(_, summary)| {
         summary.range.is_some_and(|range| !range.is_empty() || range.first > Lsn(0))
@@ -137,10 +159,11 @@ fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, Wa
     if let Some(base) = layout.sealed_bases()?.first() {
         found = found.or(Footer::load(&layout.sealed_file(*base))?.map(|footer| footer.wal_id));
     }
-    match found {
-        Some(found) => Err(WalError::MissingIdentity { path: layout.id_file(), found }),
-        None => Ok(WalId::random()),
+    if let Some(found) = found {
+        return Err(WalError::MissingIdentity { path: layout.id_file(), found });
     }
+    let begun = logs.iter().find_map(|(_, summary)| summary.wal_id);
+    Ok(begun.unwrap_or_else(WalId::random))
 }
 
 /// The LSN after everything local, from the logs and from the newest sealed segment; `None` if no

@@ -116,7 +116,8 @@ pub trait Destination: Send + Sync + fmt::Debug {
     async fn length(&self, path: &str) -> Result<Option<u64>>;
 
     /// Returns once nobody can write to the file any more: it ends whatever writer an earlier
-    /// process, or an abandoned [`Output`], left behind. Its length may change by that.
+    /// process, or an abandoned [`Output`], left behind. Its length may change by that. Its name is
+    /// durable then, too, whoever gave it.
     async fn settle(&self, path: &str) -> Result<()>;
 
     /// Gives a file another name, durably; an existing `to` is [`Kind::AlreadyExists`] and stays

@@ -32,6 +32,7 @@ pub async fn publish(
     length: u64,
 ) -> Result<Published> {
     if is_published(destination, final_name, length).await? {
+        destination.settle(final_name).await?;
         destination.delete(temporary).await?;
         return Ok(Published::Already);
     }
@@ -49,6 +50,9 @@ pub async fn publish(
         return renamed.map(|()| Published::Now);
     }
     if is_published(destination, final_name, length).await? {
+        if renamed.is_err() {
+            destination.settle(final_name).await?;
+        }
         return Ok(Published::Now);
     }
     renamed?;

@@ -10,6 +10,8 @@
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
+//! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
+//! - [`sweep`]: many runs of one test at different points.
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
 //!   while a daemon is down, chance that can be repeated.
 
@@ -20,6 +22,7 @@ pub mod hdfs;
 pub mod http;
 mod jmx;
 pub mod load;
+pub mod lossyfs;
 pub mod metrics;
 pub mod pixel;
 pub mod ports;
@@ -28,5 +31,6 @@ pub mod random;
 pub mod rows;
 pub mod shipper;
 pub mod small_disk;
+pub mod sweep;
 pub mod varied;
 mod watch;

@@ -8,8 +8,9 @@ use std::path::Path;
 
 /// Makes `dir` and its missing ancestors, durably.
 ///
-/// Directories below `root` are synced even when they exist: the process that made them may have
-/// died before it could. Those above were there before us or are made, and synced, here.
+/// `root` and the directories below are synced even when they exist: the process that made them may
+/// have died before it could. Those above were there before us or are made, and synced, here. In a
+/// parent that cannot be read no process of ours has made `root`.
 pub(super) fn make_dirs(root: &Path, dir: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.is_dir()).collect();
     for path in missing.iter().rev() {
@@ -23,8 +24,11 @@ pub(super) fn make_dirs(root: &Path, dir: &Path) -> io::Result<()> {
         }
         sync_parent(path)?;
     }
-    for path in dir.ancestors().take_while(|path| path.starts_with(root) && *path != root) {
-        sync_parent(path)?;
+    for path in dir.ancestors().take_while(|path| path.starts_with(root)) {
+        match sync_parent(path) {
+            Err(error) if path == root && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
+        }
     }
     Ok(())
 }

@@ -69,10 +69,15 @@ impl Destination for LocalDestination {
     }
 
     async fn settle(&self, path: &str) -> Result<()> {
-        // A writer's process is gone or has given the file up; nothing else can hold it open.
-        self.length(path)
-            .await?
-            .map(|_| ())
+        // A writer's process is gone or has given the file up; nothing else can hold it open. But
+        // it may have been killed between a rename and the sync of the name.
+        let place = self.place("settle", path)?;
+        let settled = run(self.limit, move || {
+            file_length(&place)?;
+            Ok(files::sync_parent(&place)?)
+        });
+        let settled = settled.await.map_err(|cause| DestinationError::new("settle", path, cause));
+        absent_is_none(settled)?
             .ok_or_else(|| DestinationError::new("settle", path, Cause::Missing))
     }
 
