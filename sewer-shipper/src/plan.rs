@@ -67,6 +67,18 @@ pub struct DamagedSegment {
     pub damage: Vec<DamageReport>,
 }
 
+impl DamagedSegment {
+    /// How many of its events are lost.
+    pub fn lost(&self) -> u64 {
+        total(self.damage.iter().map(DamageReport::lost))
+    }
+}
+
+/// The sum of figures that come from a disk.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 /// One place of damage, as it goes into the report beside the quarantined segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageReport {
@@ -269,13 +281,12 @@ impl Plan {
 
     /// The events that it delivers.
     pub fn records(&self) -> u64 {
-        self.outputs.iter().map(|output| output.records).sum()
+        total(self.outputs.iter().map(|output| output.records))
     }
 
     /// The events that are lost to damage.
     pub fn lost(&self) -> u64 {
-        let damage = self.damaged.iter().flat_map(|segment| &segment.damage);
-        damage.map(DamageReport::lost).sum()
+        total(self.damaged.iter().map(DamagedSegment::lost))
     }
 
     fn output_name(&self) -> String {

@@ -24,7 +24,7 @@ struct Report<'a> {
 /// # Errors
 /// If the disk refuses.
 pub fn quarantine(layout: &Layout, plan: &Plan, segment: &DamagedSegment) -> Result<(), WalError> {
-    let events_lost = segment.damage.iter().map(DamageReport::lost).sum();
+    let events_lost = segment.lost();
     let report = Report {
         wal_id: plan.wal_id,
         segment: segment.base,
