@@ -90,7 +90,7 @@ impl Node {
         fs::create_dir(self.out()).unwrap();
     }
 
-    fn out(&self) -> PathBuf {
+    pub fn out(&self) -> PathBuf {
         self.dir.path().join("out")
     }
 
