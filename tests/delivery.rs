@@ -133,6 +133,11 @@ impl Node {
         let options = WalOptions { segment_bytes: 8192, roll_interval, min_free_bytes: 0 };
         let (mut wal, report) = Wal::open(layout.clone(), options).unwrap();
         for number in 0..EVENTS {
+            if number == EVENTS / 2 {
+                // Segments end by size, too, but only once the next one is prepared.
+                wal.close().unwrap();
+                wal = Wal::open(layout.clone(), options).unwrap().0;
+            }
             let mut batch = Batch::default();
             let path = number.to_string();
             let timestamp_ms = number.cast_signed() % 2 * HOUR_MS;

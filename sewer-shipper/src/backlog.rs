@@ -1,12 +1,22 @@
 //! What is sealed and not yet shipped, oldest first, and which run of it is due.
+//!
+//! What is in `sealed/` and cannot be shipped is set aside: it is reported, left where it is, and
+//! looked at again now and then, while the rest is shipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sewer_wal::footer::Footer;
-use sewer_wal::{Layout, Lsn, LsnRange, WalError, WalId, sealed};
+use sewer_wal::sealed::{self, SealedSegment};
+use sewer_wal::{Layout, Lsn, LsnRange, WalError, WalId};
 
 use crate::config::RollConfig;
+
+/// How often what was set aside is looked at again.
+const ASIDE_RECHECK: Duration = Duration::from_mins(1);
+/// How often the log tells of it while nothing changes.
+const ASIDE_REPORT: Duration = Duration::from_hours(1);
 
 /// A sealed segment that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +39,8 @@ impl Waiting {
 
     /// How long its oldest event has waited.
     fn age(&self, now_ms: i64) -> Duration {
-        let since_event = self.footer.map_or(0, |footer| now_ms - footer.first_timestamp_ms);
+        let since_event =
+            self.footer.map_or(0, |footer| now_ms.saturating_sub(footer.first_timestamp_ms));
         let since_event = Duration::from_millis(u64::try_from(since_event).unwrap_or(0));
         since_event.max(self.seen.elapsed())
     }
@@ -46,6 +57,16 @@ pub struct Totals {
     pub events: u64,
     /// The timestamp of the oldest event, in milliseconds since the Unix epoch.
     pub oldest_ms: Option<i64>,
+    /// What was set aside; not among the segments above.
+    pub set_aside: u64,
+}
+
+/// Something in `sealed/` that is not shipped.
+#[derive(Debug)]
+struct Aside {
+    problem: String,
+    looked: Instant,
+    reported: Instant,
 }
 
 /// The sealed segments of one WAL. Footers are read once.
@@ -54,40 +75,77 @@ pub struct Backlog {
     layout: Layout,
     wal_id: WalId,
     segments: BTreeMap<Lsn, Waiting>,
+    aside: BTreeMap<PathBuf, Aside>,
 }
 
 impl Backlog {
     /// An empty backlog; [`Self::refresh`] fills it.
     pub fn new(layout: Layout, wal_id: WalId) -> Self {
-        Self { layout, wal_id, segments: BTreeMap::new() }
+        Self { layout, wal_id, segments: BTreeMap::new(), aside: BTreeMap::new() }
     }
 
     /// Looks at the directory again.
     ///
     /// # Errors
-    /// If it cannot be listed, or if a segment cannot be read.
+    /// If it cannot be listed. What cannot be shipped is no error; see [`Self::set_aside`].
     pub fn refresh(&mut self) -> Result<(), WalError> {
         let found = sealed::list(&self.layout)?;
-        let bases: std::collections::BTreeSet<_> = found.iter().map(|s| s.base).collect();
+        let strangers = self.layout.strangers_in_sealed()?;
+        let bases: BTreeSet<_> = found.iter().map(|segment| segment.base).collect();
+        let paths: BTreeSet<_> =
+            found.iter().map(|segment| &segment.path).chain(&strangers).cloned().collect();
         self.segments.retain(|base, _| bases.contains(base));
+        self.aside.retain(|path, _| paths.contains(path));
         for segment in found {
-            if self.segments.contains_key(&segment.base) {
-                continue;
-            }
-            let footer = match Footer::load(&segment.path) {
-                Ok(footer) => footer,
-                Err(e) if e.is_not_found() => continue,
-                Err(e) => return Err(e),
-            };
-            if let Some(found) = footer.map(|footer| footer.wal_id).filter(|id| *id != self.wal_id)
+            if !self.segments.contains_key(&segment.base) && self.is_to_be_looked_at(&segment.path)
             {
-                let path = segment.path;
-                return Err(WalError::ForeignSegment { path, found, expected: self.wal_id });
+                self.look_at(segment);
             }
-            let (base, bytes) = (segment.base, segment.bytes);
-            self.segments.insert(base, Waiting { base, bytes, footer, seen: Instant::now() });
+        }
+        for path in strangers {
+            let problem = WalError::Stranger { path: path.clone() }.to_string();
+            self.set_path_aside(path, problem);
         }
         Ok(())
+    }
+
+    fn is_to_be_looked_at(&self, path: &PathBuf) -> bool {
+        self.aside.get(path).is_none_or(|aside| aside.looked.elapsed() >= ASIDE_RECHECK)
+    }
+
+    fn look_at(&mut self, segment: SealedSegment) {
+        match sealed::inspect(&segment, self.wal_id) {
+            Ok(footer) => {
+                let (base, bytes) = (segment.base, segment.bytes);
+                self.segments.insert(base, Waiting { base, bytes, footer, seen: Instant::now() });
+                self.aside.remove(&segment.path);
+            }
+            Err(e) if e.is_not_found() => {}
+            Err(e) => self.set_path_aside(segment.path, e.to_string()),
+        }
+    }
+
+    /// Leaves a segment out until it is looked at again, since it cannot be read to its end.
+    pub fn set_aside(&mut self, base: Lsn, problem: String) {
+        self.segments.remove(&base);
+        self.set_path_aside(self.layout.sealed_file(base), problem);
+    }
+
+    fn set_path_aside(&mut self, path: PathBuf, problem: String) {
+        let now = Instant::now();
+        let known = self.aside.get(&path).filter(|aside| {
+            aside.problem == problem && now.duration_since(aside.reported) < ASIDE_REPORT
+        });
+        let reported = known.map_or(now, |aside| aside.reported);
+        if known.is_none() {
+            tracing::error!(path = %path.display(), "not shipped: {problem}");
+        }
+        self.aside.insert(path, Aside { problem, looked: now, reported });
+    }
+
+    /// What is in `sealed/` and not shipped, and why.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        self.aside.values().map(|aside| aside.problem.as_str())
     }
 
     /// The figures now.
@@ -97,6 +155,7 @@ impl Backlog {
             segments: self.segments.len() as u64,
             bytes: segments.clone().map(|segment| segment.bytes).sum(),
             events: segments.clone().map(|segment| segment.range().count()).sum(),
+            set_aside: self.aside.len() as u64,
             oldest_ms: segments
                 .filter_map(|segment| segment.footer)
                 .map(|footer| footer.first_timestamp_ms)

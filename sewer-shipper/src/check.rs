@@ -67,7 +67,7 @@ async fn destination(config: &Config) -> Result<String, String> {
 }
 
 /// The directories of the template before the first that depends on the event.
-fn fixed_part(template: &str) -> String {
+pub(crate) fn fixed_part(template: &str) -> String {
     let fixed: Vec<_> = template.split('/').take_while(|name| !name.contains('%')).collect();
     match fixed.join("/") {
         path if path.is_empty() => "/".to_owned(),

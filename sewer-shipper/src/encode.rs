@@ -2,7 +2,7 @@
 //! gives the same bytes. Blocks, and holds no more than a block of records and a chunk of output.
 
 use bytes::Bytes;
-use sewer_wal::{Event, Layout, WalError};
+use sewer_wal::{Event, Layout};
 use thiserror::Error;
 
 use crate::plan::{OutputPlan, Plan, PlanError, directory, read_segment};
@@ -35,12 +35,6 @@ pub enum EncodeError {
     /// Nobody takes the output any more.
     #[error("writing was given up")]
     Abandoned,
-}
-
-impl From<WalError> for EncodeError {
-    fn from(error: WalError) -> Self {
-        PlanError::from(error).into()
-    }
 }
 
 /// Encodes an output into chunks and returns its length in bytes. `sink` says whether it still

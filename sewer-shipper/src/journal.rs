@@ -73,7 +73,22 @@ impl Journal {
     /// If a directory cannot be made.
     pub fn open_for(shipper_dir: &Path, wal_id: WalId) -> Result<Self, JournalError> {
         create_dir_durably(shipper_dir)?;
-        Self::open(&shipper_dir.join(format!("replay-{wal_id}")))
+        Self::open(&Self::dir_for(shipper_dir, wal_id))
+    }
+
+    /// What stands for `shipper_dir` while the WAL of another node is drained.
+    pub fn dir_for(shipper_dir: &Path, wal_id: WalId) -> PathBuf {
+        shipper_dir.join(format!("replay-{wal_id}"))
+    }
+
+    /// The plans that are not finished, oldest first, without making or holding anything.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn look(shipper_dir: &Path, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
+        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
+        let journal = Self { dir, reserve };
+        if journal.dir.exists() { journal.load(wal_id) } else { Ok(Vec::new()) }
     }
 
     /// The plans that are not finished, oldest first.
@@ -86,7 +101,12 @@ impl Journal {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue; // nothing of ours
             }
-            let text = fs::read(&path).map_err(|e| read_error(&path, e))?;
+            let text = match fs::read(&path) {
+                Ok(text) => text,
+                // Finished by a shipper beside which somebody only looks.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(read_error(&path, e)),
+            };
             plans.push(parse(&path, &text, wal_id)?);
         }
         plans.sort_unstable_by_key(|plan| plan.first_lsn);

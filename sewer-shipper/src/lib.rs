@@ -9,9 +9,11 @@
 //! - [`ship`] write, confirm, publish, delete; [`destination`] where to; [`quarantine`] what is
 //!   damaged; [`retry`] when again
 //! - [`worker`] one shipment after the other; [`daemon`] for ever; [`replay`] until there is none
-//! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back
+//! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back; [`audit`] for
+//!   proving that nothing is missing
 
 pub mod access_log;
+pub mod audit;
 pub mod backlog;
 pub mod cat;
 pub mod check;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
 use sewer_shipper::config::{Config, STANDARD_FILE};
-use sewer_shipper::{check, daemon, replay, show};
+use sewer_shipper::{audit, check, daemon, replay, show};
 use sewer_wal::error::one_line;
 
 /// Ships what the pixel has sealed: SequenceFiles at a destination, each event exactly once.
@@ -23,10 +23,13 @@ struct Arguments {
     #[arg(long, group = "mode")]
     check: bool,
     /// Seals what a dead pixel left, ships everything now, prints a summary and exits
-    #[arg(long, group = "mode")]
+    #[arg(long, groups = ["mode", "on_a_wal"])]
     replay: bool,
-    /// With --replay: the WAL of another node instead of the configured one
-    #[arg(long, value_name = "DIR", requires = "replay")]
+    /// Proves by LSN that every event is at the destination or on the local disk, and exits; 1 if not
+    #[arg(long, groups = ["mode", "on_a_wal"])]
+    audit: bool,
+    /// With --replay or --audit: the WAL of another node instead of the configured one
+    #[arg(long, value_name = "DIR", requires = "on_a_wal")]
     wal: Option<PathBuf>,
     /// Prints the rows of finished files as JSON lines, and exits
     #[arg(long, value_name = "FILE|URI", num_args = 1.., group = "mode")]
@@ -73,6 +76,9 @@ fn run(arguments: &Arguments, config: Config) -> anyhow::Result<bool> {
         }
         if !arguments.cat.is_empty() {
             return show::run(&config, &arguments.cat).await.map(|()| true);
+        }
+        if arguments.audit {
+            return audit::run(&config, arguments.wal.as_deref()).await;
         }
         if arguments.replay {
             return replay::run(&config, arguments.wal.as_deref()).await;

@@ -16,6 +16,7 @@ pub struct Metrics {
     backlog_segments: IntGauge,
     backlog_bytes: IntGauge,
     backlog_events: IntGauge,
+    set_aside: IntGauge,
     lag_seconds: Gauge,
     shipped_events: IntCounter,
     shipped_segments: IntCounter,
@@ -33,6 +34,7 @@ struct Seen {
     oldest_ms: Option<i64>,
     failing_since_ms: Option<i64>,
     last_error: Option<(i64, String)>,
+    set_aside: Vec<String>,
 }
 
 /// What a run has delivered, for the summary of `--replay`.
@@ -70,6 +72,10 @@ impl Metrics {
             ),
             backlog_bytes: gauge("sewer_shipper_backlog_bytes", "Bytes of these segments."),
             backlog_events: gauge("sewer_shipper_backlog_events", "Events in these segments."),
+            set_aside: gauge(
+                "sewer_shipper_set_aside_segments",
+                "What is in sealed/ and is not shipped: another WAL's, misplaced, unreadable or no segment.",
+            ),
             lag_seconds: Gauge::new("sewer_shipper_lag_seconds", lag).expect(VALID),
             shipped_events: counter("sewer_shipper_events_total", "Events delivered."),
             shipped_segments: counter(
@@ -94,10 +100,11 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.backlog_segments.clone()),
             Box::new(self.backlog_bytes.clone()),
             Box::new(self.backlog_events.clone()),
+            Box::new(self.set_aside.clone()),
             Box::new(self.lag_seconds.clone()),
             Box::new(self.shipped_events.clone()),
             Box::new(self.shipped_segments.clone()),
@@ -125,6 +132,13 @@ impl Metrics {
         self.backlog_events.set(totals.events.cast_signed());
         self.seen().oldest_ms = totals.oldest_ms;
         self.sample();
+    }
+
+    /// What is in `sealed/` and not shipped was looked at; `problems` says why, for each.
+    pub fn set_aside<'a>(&self, problems: impl Iterator<Item = &'a str>) {
+        let problems: Vec<_> = problems.map(str::to_owned).collect();
+        self.set_aside.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+        self.seen().set_aside = problems;
     }
 
     /// A file has its final name.
@@ -171,7 +185,7 @@ impl Metrics {
 
     fn lag(&self) -> f64 {
         let oldest_ms = self.seen().oldest_ms;
-        let lag_ms = oldest_ms.map_or(0, |oldest_ms| (now_ms() - oldest_ms).max(0));
+        let lag_ms = oldest_ms.map_or(0, |oldest_ms| now_ms().saturating_sub(oldest_ms).max(0));
         std::time::Duration::from_millis(lag_ms.cast_unsigned()).as_secs_f64()
     }
 
@@ -195,6 +209,7 @@ impl Report for Metrics {
             "backlog_segments": self.backlog_segments.get(),
             "backlog_bytes": self.backlog_bytes.get(),
             "backlog_events": self.backlog_events.get(),
+            "set_aside": &seen.set_aside,
             "lag_seconds": lag_seconds,
             "shipped_events": delivered.events,
             "shipped_segments": delivered.segments,

@@ -67,6 +67,18 @@ pub struct DamagedSegment {
     pub damage: Vec<DamageReport>,
 }
 
+impl DamagedSegment {
+    /// How many of its events are lost.
+    pub fn lost(&self) -> u64 {
+        total(self.damage.iter().map(DamageReport::lost))
+    }
+}
+
+/// The sum of figures that come from a disk.
+fn total(counts: impl Iterator<Item = u64>) -> u64 {
+    counts.fold(0, u64::saturating_add)
+}
+
 /// One place of damage, as it goes into the report beside the quarantined segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamageReport {
@@ -138,8 +150,13 @@ impl OutputPlan {
 #[derive(Debug, Error)]
 pub enum PlanError {
     /// A segment cannot be read, or holds an event that this build does not know.
-    #[error(transparent)]
-    Wal(#[from] WalError),
+    #[error("{cause}")]
+    Segment {
+        /// Its base.
+        base: Lsn,
+        /// Why.
+        cause: WalError,
+    },
     /// The path template does not work for an event.
     #[error("{0}")]
     Path(String),
@@ -203,24 +220,26 @@ pub fn make(
 
 /// Calls `on_event` for each intact event of a sealed segment, in order, and `on_damage` for each
 /// damage; returns the LSN after the last one.
-pub(crate) fn read_segment<E: From<WalError>>(
+///
+/// # Errors
+/// [`PlanError::Segment`] if it cannot be read to its end, and whatever `on_event` says.
+pub(crate) fn read_segment<E: From<PlanError>>(
     layout: &Layout,
     base: Lsn,
     on_event: &mut impl FnMut(Lsn, Event<'_>) -> Result<(), E>,
     mut on_damage: impl FnMut(Damage),
 ) -> Result<Lsn, E> {
     let path = layout.sealed_file(base);
-    let mut reader = SegmentReader::open(&path, Kind::Sealed)?;
-    while let Some(item) = reader.next_item()? {
+    let unreadable = |cause| PlanError::Segment { base, cause };
+    let mut reader = SegmentReader::open(&path, Kind::Sealed).map_err(unreadable)?;
+    while let Some(item) = reader.next_item().map_err(unreadable)? {
         match item {
             Item::Damage(damage) => on_damage(damage),
             Item::Batch(batch) => {
                 for (lsn, bytes) in batch.events() {
-                    let event = Event::decode(bytes).map_err(|source| WalError::Event {
-                        path: path.clone(),
-                        lsn,
-                        source,
-                    })?;
+                    let event = Event::decode(bytes)
+                        .map_err(|source| WalError::Event { path: path.clone(), lsn, source })
+                        .map_err(unreadable)?;
                     on_event(lsn, event)?;
                 }
             }
@@ -262,13 +281,12 @@ impl Plan {
 
     /// The events that it delivers.
     pub fn records(&self) -> u64 {
-        self.outputs.iter().map(|output| output.records).sum()
+        total(self.outputs.iter().map(|output| output.records))
     }
 
     /// The events that are lost to damage.
     pub fn lost(&self) -> u64 {
-        let damage = self.damaged.iter().flat_map(|segment| &segment.damage);
-        damage.map(DamageReport::lost).sum()
+        total(self.damaged.iter().map(DamagedSegment::lost))
     }
 
     fn output_name(&self) -> String {

@@ -1,7 +1,11 @@
 //! Where damaged segments go once their intact events are delivered: `quarantine/`, with a report
 //! of what is lost.
 
-use serde::Serialize;
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
 use sewer_wal::{Layout, Lsn, WalError, WalId, sealed};
 
 use crate::plan::{DamageReport, DamagedSegment, Plan};
@@ -24,7 +28,7 @@ struct Report<'a> {
 /// # Errors
 /// If the disk refuses.
 pub fn quarantine(layout: &Layout, plan: &Plan, segment: &DamagedSegment) -> Result<(), WalError> {
-    let events_lost = segment.damage.iter().map(DamageReport::lost).sum();
+    let events_lost = segment.lost();
     let report = Report {
         wal_id: plan.wal_id,
         segment: segment.base,
@@ -42,4 +46,35 @@ pub fn quarantine(layout: &Layout, plan: &Plan, segment: &DamagedSegment) -> Res
         "quarantined a damaged segment; the report beside it names what is lost"
     );
     Ok(())
+}
+
+/// What the audit needs of a report.
+#[derive(Deserialize)]
+struct Losses {
+    segment: Lsn,
+    events_shipped: u64,
+    damage: Vec<DamageReport>,
+}
+
+/// What the reports in `quarantine/` say.
+///
+/// # Errors
+/// With the report that cannot be read.
+pub fn reports(layout: &Layout) -> anyhow::Result<Vec<DamagedSegment>> {
+    let dir = layout.quarantine_dir();
+    let entries = match fs::read_dir(&dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("list {}", dir.display()))?,
+    };
+    let mut reports = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let read = || format!("read the report {}", path.display());
+            let Losses { segment: base, events_shipped: events, damage } =
+                serde_json::from_slice(&fs::read(&path).with_context(read)?).with_context(read)?;
+            reports.push(DamagedSegment { base, events, damage });
+        }
+    }
+    Ok(reports)
 }

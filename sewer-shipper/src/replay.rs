@@ -51,7 +51,7 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     progress.bar.finish_and_clear();
     let left = worker.refresh()?;
     summarise(&worker, left, begun.elapsed());
-    Ok(drained && left.segments == 0)
+    Ok(drained && left.segments == 0 && left.set_aside == 0)
 }
 
 /// Seals what is left of a pixel that is not running.
@@ -117,6 +117,10 @@ fn summarise(worker: &Worker, left: Totals, took: Duration) {
         done.quarantined,
         done.lost,
     );
+    if left.set_aside > 0 {
+        let dir = worker.sealed_dir().display().to_string();
+        println!("{} files in {dir} are not shipped; the errors above say why", left.set_aside);
+    }
     if left.segments == 0 {
         println!("the backlog is empty");
     } else {

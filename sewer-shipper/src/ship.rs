@@ -18,7 +18,7 @@ use crate::destination::{
 use crate::encode::{EncodeError, encode};
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use crate::plan::{OutputPlan, Plan};
+use crate::plan::{OutputPlan, Plan, PlanError};
 use crate::quarantine;
 
 /// How many chunks may wait between encoding and the destination.
@@ -90,6 +90,14 @@ impl ShipError {
     /// Whether the plan no longer fits its segments.
     pub fn is_changed(&self) -> bool {
         matches!(self, Self::Encode(EncodeError::Changed { .. }))
+    }
+
+    /// The segment that cannot be read to its end, if that is why.
+    pub fn unreadable_segment(&self) -> Option<Lsn> {
+        match self {
+            Self::Encode(EncodeError::Plan(PlanError::Segment { base, .. })) => Some(*base),
+            _ => None,
+        }
     }
 }
 

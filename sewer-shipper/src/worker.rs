@@ -4,7 +4,7 @@
 //! so that two shippers exclude each other wherever their own directories are.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +104,11 @@ impl Worker {
         self.wal_id
     }
 
+    /// The directory of the segments.
+    pub fn sealed_dir(&self) -> PathBuf {
+        self.tools.layout.sealed_dir()
+    }
+
     /// Where output goes.
     pub fn destination(&self) -> &dyn Destination {
         &*self.tools.destination
@@ -117,6 +122,7 @@ impl Worker {
         self.backlog.refresh()?;
         let totals = self.backlog.totals();
         self.tools.metrics.backlog(totals);
+        self.tools.metrics.set_aside(self.backlog.problems());
         Ok(totals)
     }
 
@@ -140,16 +146,21 @@ impl Worker {
                 Ok(Step::Shipped)
             }
             Err(error) => {
-                if error.is_changed() && !shipment.has_published().await? {
+                let unreadable = error.unreadable_segment();
+                if (error.is_changed() || unreadable.is_some()) && !shipment.has_published().await?
+                {
                     shipment.withdraw().await?;
                     self.current = None;
+                    if let Some(base) = unreadable {
+                        self.backlog.set_aside(base, error.to_string());
+                    }
                 }
                 Err(error)
             }
         }
     }
 
-    async fn next_shipment(&self, force: bool) -> Result<Option<Shipment>, ShipError> {
+    async fn next_shipment(&mut self, force: bool) -> Result<Option<Shipment>, ShipError> {
         if let Some(plan) = self.tools.journal.load(self.wal_id)?.into_iter().next() {
             let mut tools = self.tools.clone();
             if plan.destination != self.config.destination.uri {
@@ -161,7 +172,12 @@ impl Worker {
             return Ok(Some(Shipment::new(plan, false, tools)));
         }
         let Some(run) = self.backlog.due(&self.config.roll, force) else { return Ok(None) };
-        let plan = self.plan(run).await?;
+        let plan = self.plan(run).await.inspect_err(|error| {
+            // The others go on without it.
+            if let Some(base) = error.unreadable_segment() {
+                self.backlog.set_aside(base, error.to_string());
+            }
+        })?;
         self.tools.journal.store(&plan)?;
         tracing::info!(
             plan = plan.file_name(),

@@ -8,6 +8,8 @@ use thiserror::Error;
 
 use crate::event::EventError;
 use crate::identity::WalId;
+use crate::layout::segment_file_name;
+use crate::lsn::Lsn;
 
 /// An error of the WAL.
 #[derive(Debug, Error)]
@@ -58,6 +60,26 @@ pub enum WalError {
         /// The identity of the WAL.
         expected: WalId,
     },
+    /// A file in `sealed/` does not have the name of a segment.
+    #[error("{} is left alone: a segment's name is the LSN of its first event, in 20 digits, and .seg; if it is one, give it back its name, else move it away", path.display())]
+    Stranger {
+        /// The file concerned.
+        path: PathBuf,
+    },
+    /// A segment does not have the name that its content tells.
+    #[error("{} holds the segment of LSN {base} and is left alone: if it is a copy, move it away; if it was renamed, give it back the name {}", path.display(), segment_file_name(*base))]
+    Misplaced {
+        /// The file concerned.
+        path: PathBuf,
+        /// The base that its content tells.
+        base: Lsn,
+    },
+    /// A directory, or another thing that is no file, where a file belongs.
+    #[error("{} is not a file, as one of that name must be; move it away", path.display())]
+    NotAFile {
+        /// What is in the way.
+        path: PathBuf,
+    },
     /// The WAL has an identity but nothing tells where its LSNs go on.
     #[error(
         "{} has no log in active/, so the next LSN is unknown; to begin a new WAL here once everything in sealed/ is shipped, remove {}",
@@ -77,7 +99,7 @@ pub enum WalError {
         path: PathBuf,
     },
     /// A file has a format that this build does not read.
-    #[error("{} has format version {version}; this build reads version {supported}", path.display())]
+    #[error("{} has format version {version}; this build reads version {supported}: use the Sewer that wrote it, or a newer one", path.display())]
     Version {
         /// The file concerned.
         path: PathBuf,
@@ -92,7 +114,7 @@ pub enum WalError {
         /// The segment.
         path: PathBuf,
         /// The event's number.
-        lsn: crate::lsn::Lsn,
+        lsn: Lsn,
         /// Why.
         source: EventError,
     },

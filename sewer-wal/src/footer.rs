@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::error::{IoContext, WalError};
 use crate::identity::WalId;
+use crate::layout::open_file;
 use crate::lsn::{Lsn, LsnRange};
 use crate::window::Window;
 
@@ -119,7 +120,10 @@ impl Footer {
         let mut bytes = [0; FOOTER_BYTES];
         file.read_exact_at(&mut bytes, start).context("read footer of", path)?;
         match Self::decode(&bytes) {
-            Ok((footer, crc)) if footer.data_bytes == start => Ok(Some((footer, crc))),
+            // More events than bytes: a damaged count must not number what was never written.
+            Ok((footer, crc)) if footer.data_bytes == start && footer.count <= start => {
+                Ok(Some((footer, crc)))
+            }
             // A newer version keeps its CRC at the end; without it, this is a damaged footer.
             Err(FooterError::Version(version)) if ends_with_its_crc(file, path, file_bytes)? => {
                 let path = path.to_path_buf();
@@ -132,8 +136,7 @@ impl Footer {
     /// Reads the footer of the sealed segment at `path`; `None` if it has none. Cheap: it reads 64
     /// bytes and leaves every CRC to the reader.
     pub fn load(path: &Path) -> Result<Option<Self>, WalError> {
-        let file = File::open(path).context("open", path)?;
-        let bytes = file.metadata().context("stat", path)?.len();
+        let (file, bytes) = open_file(path)?;
         Ok(Self::read_at_end(&file, path, bytes)?.map(|(footer, _)| footer))
     }
 }

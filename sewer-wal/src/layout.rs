@@ -105,6 +105,16 @@ impl Layout {
     pub fn sealed_bases(&self) -> Result<Vec<Lsn>, WalError> {
         names(&self.sealed_dir(), base_of)
     }
+
+    /// What is in `sealed/` under a name that no segment has.
+    pub fn strangers_in_sealed(&self) -> Result<Vec<PathBuf>, WalError> {
+        strangers(&self.sealed_dir(), |name| base_of(name).is_some())
+    }
+
+    /// What is in `active/` under a name that no log has.
+    pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
+        strangers(&self.active_dir(), |name| parse_padded(name).is_some())
+    }
 }
 
 /// The file name of the segment whose first event is `base`.
@@ -120,6 +130,15 @@ pub fn base_of(file_name: &str) -> Option<Lsn> {
 }
 
 fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, WalError> {
+    pick(dir, |name| name.to_str().and_then(&parse))
+}
+
+fn strangers(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, WalError> {
+    pick(dir, |name| (!name.to_str().is_some_and(&is_ours)).then(|| dir.join(name)))
+}
+
+/// What `choose` makes of the names in a directory, sorted; nothing if there is no such directory.
+fn pick<T: Ord>(dir: &Path, choose: impl Fn(&OsStr) -> Option<T>) -> Result<Vec<T>, WalError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -127,11 +146,24 @@ fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>
     };
     let mut found = Vec::new();
     for entry in entries {
-        let name = entry.context("list", dir)?.file_name();
-        found.extend(OsStr::to_str(&name).and_then(&parse));
+        found.extend(choose(&entry.context("list", dir)?.file_name()));
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Opens a file for reading and tells its length.
+///
+/// # Errors
+/// [`WalError::NotAFile`] for anything else: a directory can be opened but not read, and opening
+/// a pipe would wait for its writer.
+pub(crate) fn open_file(path: &Path) -> Result<(File, u64), WalError> {
+    if !fs::metadata(path).context("open", path)?.is_file() {
+        return Err(WalError::NotAFile { path: path.to_path_buf() });
+    }
+    let file = File::open(path).context("open", path)?;
+    let bytes = file.metadata().context("stat", path)?.len();
+    Ok((file, bytes))
 }
 
 /// Makes what was renamed, made or removed in `dir` survive a power cut.
@@ -214,6 +246,8 @@ mod tests {
             fs::write(layout.sealed_dir().join(name), b"").unwrap();
         }
         assert_eq!(layout.sealed_bases().unwrap(), [Lsn(2), Lsn(9)]);
+        let stranger = layout.sealed_dir().join("lost+found");
+        assert_eq!(layout.strangers_in_sealed().unwrap(), [stranger]);
     }
 
     #[test]

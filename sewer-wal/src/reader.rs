@@ -10,7 +10,6 @@
 //! ends, and anything missing before that is damage.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -18,7 +17,7 @@ use serde::Serialize;
 use crate::entry::{Entry, HeaderError, LOG_HEADER_BYTES, LogHeader, NoEntry, Slot, parse_entry};
 use crate::error::{IoContext, WalError};
 use crate::footer::Footer;
-use crate::layout::base_of;
+use crate::layout::{base_of, open_file};
 use crate::lsn::{Lsn, LsnRange};
 use crate::window::Window;
 
@@ -87,6 +86,7 @@ pub struct SegmentReader {
     slots: Vec<Slot>,
     found: VecDeque<Damage>,
     damaged: bool,
+    is_as_sealed: bool,
     ended: bool,
     data_end: u64,
 }
@@ -95,11 +95,10 @@ impl SegmentReader {
     /// Opens a file of the given kind and reads its header and, if sealed, its footer.
     ///
     /// # Errors
-    /// [`WalError::Io`], or [`WalError::Version`] for a newer format. Damage is no error: it comes
-    /// as an [`Item`].
+    /// [`WalError::Io`], [`WalError::NotAFile`], or [`WalError::Version`] for a newer format. Damage
+    /// is no error: it comes as an [`Item`].
     pub fn open(path: &Path, kind: Kind) -> Result<Self, WalError> {
-        let file = File::open(path).context("open", path)?;
-        let file_bytes = file.metadata().context("stat", path)?.len();
+        let (file, file_bytes) = open_file(path)?;
         let footer = match kind {
             Kind::Active => None,
             Kind::Sealed => Footer::read_at_end(&file, path, file_bytes)?,
@@ -126,6 +125,7 @@ impl SegmentReader {
             slots: Vec::new(),
             found: VecDeque::new(),
             damaged: false,
+            is_as_sealed: false,
             ended: false,
             data_end: 0,
         };
@@ -174,6 +174,11 @@ impl SegmentReader {
     #[must_use]
     pub fn footer(&self) -> Option<Footer> {
         self.footer.map(|(footer, _)| footer)
+    }
+
+    /// Whether the whole file, read to its end, is as its footer says it was written.
+    pub(crate) fn is_as_sealed(&self) -> bool {
+        self.is_as_sealed
     }
 
     /// The file that is read.
@@ -325,6 +330,7 @@ impl SegmentReader {
         self.window.skip_to(footer.data_bytes).context("read", &self.path)?;
         let none = LsnRange::new(end, 0);
         if footer.encode(self.window.crc())[60..] == stored_crc.to_le_bytes() {
+            self.is_as_sealed = true;
             if self.named.is_some_and(|named| named != footer.base) {
                 self.note(footer.data_bytes, none, "file name is not its base");
             }

@@ -5,7 +5,8 @@
 //! logs sealed, oldest first. So the next LSN survives even if everything sealed is shipped and
 //! deleted before the first new event, and recovery can be cut anywhere and done again.
 //!
-//! The time is that of the logs left in `active/`; sealed segments are not read.
+//! The time is that of the logs left in `active/`; sealed segments are not read, unless the newest
+//! one contradicts the logs.
 
 use std::fs::{File, OpenOptions};
 
@@ -16,8 +17,9 @@ use crate::footer::{FOOTER_BYTES, Footer};
 use crate::identity::WalId;
 use crate::layout::{Layout, sync_dir};
 use crate::lsn::{Lsn, LsnRange};
-use crate::reader::Damage;
+use crate::reader::{Damage, Item, Kind, SegmentReader};
 use crate::seal::{LogSummary, remove_log, seal, summarise};
+use crate::sealed::{self, SealedSegment};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
 /// What recovery found and did.
@@ -64,7 +66,7 @@ pub(crate) fn recover(
             return Err(WalError::ForeignSegment { path, found, expected: wal_id });
         }
     }
-    let next_lsn = match next_lsn(layout, &left)? {
+    let next_lsn = match next_lsn(layout, wal_id, &left)? {
         Some(next) => next,
         None if stored.is_none() => Lsn(0),
         None => {
@@ -115,6 +117,9 @@ fn sync_names(layout: &Layout) -> Result<(), WalError> {
 /// Each is synced before it is read: a batch that a killed process wrote and did not sync is in the
 /// page cache and not on the disk, and must not count for the next LSN before it is on both.
 fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
+    for path in layout.strangers_in_active()? {
+        tracing::warn!(path = %path.display(), "no log has this name; it is left alone");
+    }
     let mut logs = Vec::new();
     for number in layout.log_numbers()? {
         let log = layout.log_file(number);
@@ -168,16 +173,39 @@ fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, Wa
 
 /// The LSN after everything local, from the logs and from the newest sealed segment; `None` if no
 /// log tells.
-fn next_lsn(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<Option<Lsn>, WalError> {
+fn next_lsn(
+    layout: &Layout,
+    wal_id: WalId,
+    logs: &[(u64, LogSummary)],
+) -> Result<Option<Lsn>, WalError> {
     let from_logs = logs.iter().filter_map(|(_, log)| log.range).map(|range| range.end).max();
     let Some(from_logs) = from_logs else { return Ok(None) };
-    let newest = match layout.sealed_bases()?.last() {
-        Some(base) => match Footer::load(&layout.sealed_file(*base)) {
-            Ok(footer) => footer.map_or(base.plus(1), |footer| footer.range().end),
-            Err(e) if e.is_not_found() => Lsn(0),
-            Err(e) => return Err(e),
-        },
-        None => Lsn(0),
-    };
-    Ok(Some(from_logs.max(newest)))
+    let Some(newest) = sealed::list(layout)?.pop() else { return Ok(Some(from_logs)) };
+    match sealed_end(&newest, wal_id, from_logs) {
+        Ok(end) => Ok(Some(end.max(from_logs))),
+        Err(e) if e.is_not_found() => Ok(Some(from_logs)),
+        // A log's first batch is durable before its predecessor is sealed, so the logs know.
+        Err(error) => {
+            tracing::warn!(%error, "the newest sealed segment is not asked for its last LSN");
+            Ok(Some(from_logs))
+        }
+    }
+}
+
+/// The LSN after a sealed segment, which is hardly ever beyond that of the logs. A footer that says
+/// so is not believed without the data: one flipped bit would cost most of all LSNs.
+fn sealed_end(segment: &SealedSegment, wal_id: WalId, from_logs: Lsn) -> Result<Lsn, WalError> {
+    let footer = sealed::inspect(segment, wal_id)?;
+    if let Some(footer) = footer.filter(|footer| footer.range().end <= from_logs) {
+        return Ok(footer.range().end);
+    }
+    let mut reader = SegmentReader::open(&segment.path, Kind::Sealed)?;
+    let mut end = segment.base.plus(1); // none is sealed without an event
+    while let Some(item) = reader.next_item()? {
+        if let Item::Batch(batch) = item {
+            end = batch.range.end;
+        }
+    }
+    let sealed_end = footer.filter(|_| reader.is_as_sealed()).map(|footer| footer.range().end);
+    Ok(sealed_end.unwrap_or(end))
 }

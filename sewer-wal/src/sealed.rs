@@ -1,4 +1,4 @@
-//! Sealed segments as the shipper sees them: list, watch, delete, quarantine.
+//! Sealed segments as the shipper sees them: list, inspect, watch, delete, quarantine.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -10,8 +10,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::error::{IoContext, WalError};
+use crate::footer::Footer;
+use crate::identity::WalId;
 use crate::layout::{Layout, create_dir_durably, segment_file_name, sync_dir, write_durably};
 use crate::lsn::Lsn;
+use crate::reader::{Item, Kind, SegmentReader};
 
 /// A file in `sealed/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,55 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
         }
     }
     Ok(segments)
+}
+
+/// What a segment says of itself, once it is sure that it belongs here under its name; `None` if its
+/// footer is damaged. Cheap, unless something is wrong with it.
+///
+/// Footers are believed as far as they agree with names: a damaged one must not make a segment
+/// another WAL's, or give its events the place of others. What decides then is under a CRC of its
+/// own, the log header's or a batch header's.
+///
+/// # Errors
+/// [`WalError::ForeignSegment`] or [`WalError::Misplaced`] if it does not belong here, and all of
+/// [`SegmentReader::open`].
+pub fn inspect(segment: &SealedSegment, wal_id: WalId) -> Result<Option<Footer>, WalError> {
+    let path = &segment.path;
+    let mut reader = SegmentReader::open(path, Kind::Sealed)?;
+    let Some(footer) = reader.footer() else {
+        let found = reader.header().map_or(wal_id, |header| header.wal_id);
+        return if found == wal_id { Ok(None) } else { Err(foreign(path, found, wal_id)) };
+    };
+    match reader.header() {
+        Some(header) if header.wal_id != wal_id => {
+            return Err(foreign(path, header.wal_id, wal_id));
+        }
+        None if footer.wal_id != wal_id => {
+            while reader.next_item()?.is_some() {}
+            if reader.is_as_sealed() {
+                return Err(foreign(path, footer.wal_id, wal_id));
+            }
+            return Ok(None);
+        }
+        _ => {}
+    }
+    if footer.base == segment.base {
+        return Ok(Some(footer));
+    }
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Batch(batch) if batch.range.first == segment.base => break,
+            Item::Batch(_) => {
+                return Err(WalError::Misplaced { path: path.clone(), base: footer.base });
+            }
+            Item::Damage(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn foreign(path: &Path, found: WalId, expected: WalId) -> WalError {
+    WalError::ForeignSegment { path: path.to_path_buf(), found, expected }
 }
 
 /// Deletes shipped segments, durably. Those already gone are passed over.

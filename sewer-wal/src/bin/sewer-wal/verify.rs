@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sewer_wal::reader::{Damage, Item};
-use sewer_wal::{Event, Lsn, SegmentReader};
+use sewer_wal::{Event, Layout, Lsn, SegmentReader, WalError};
 
 use crate::sources::resolve;
 
@@ -13,12 +13,22 @@ pub fn run(out: &mut impl Write, paths: &[PathBuf]) -> anyhow::Result<bool> {
     let mut sound = true;
     for path in paths {
         let sources = resolve(path)?;
+        if sources.whole_wal {
+            for path in Layout::new(path).strangers_in_sealed()? {
+                writeln!(out, "{}", WalError::Stranger { path })?;
+                sound = false;
+            }
+        }
         let mut expected = None;
         for source in sources.files {
             let file = source.path().to_path_buf();
-            let Some(reader) = source.open()? else { continue };
             let mut check = Check { out, file: &file, expected, joins: sources.whole_wal, sound };
-            check.file(reader)?;
+            match source.open() {
+                Ok(Some(reader)) => check.file(reader)?,
+                Ok(None) => continue,
+                // The others are checked all the same.
+                Err(error) => check.unreadable(&error)?,
+            }
             (expected, sound) = (check.expected, check.sound);
         }
     }
@@ -46,9 +56,19 @@ struct Check<'a, W> {
 }
 
 impl<W: Write> Check<'_, W> {
+    fn unreadable(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
+        self.sound = false;
+        Ok(writeln!(self.out, "{error:#}")?)
+    }
+
     fn file(&mut self, mut reader: SegmentReader) -> anyhow::Result<()> {
         let (mut events, mut first, mut sound) = (0_u64, None, true);
-        while let Some(item) = reader.next_item()? {
+        loop {
+            let item = match reader.next_item() {
+                Ok(Some(item)) => item,
+                Ok(None) => break,
+                Err(error) => return self.unreadable(&error.into()),
+            };
             match item {
                 Item::Damage(damage) => {
                     writeln!(self.out, "{}", describe(self.file, &damage))?;

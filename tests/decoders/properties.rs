@@ -1,0 +1,121 @@
+//! What holds for every decoder on any bytes, as functions that the property tests and the fuzz
+//! targets share. Each panics where a promise is broken.
+//!
+//! All of them: no panic, and an end after as many steps as there are bytes. Memory is bounded by the
+//! formats: a length is believed only once as many bytes are there, a slot of the segment reader
+//! stands for nine bytes or more, and a codec's output is limited by the lengths that came before it.
+//! The fuzz targets check that for real, with libFuzzer's limits on single allocations.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use sewer_shipper::cat::cat;
+use sewer_shipper::plan::Plan;
+use sewer_shipper::sequence_file::Reader;
+use sewer_wal::footer::{FOOTER_BYTES, Footer};
+use sewer_wal::reader::{Item, Kind};
+use sewer_wal::{Event, SegmentReader};
+
+/// Bytes are an event only if the encoder would have written exactly these.
+pub fn event(bytes: &[u8]) {
+    let Ok(event) = Event::decode(bytes) else { return };
+    let fields: usize = event.fields().iter().flatten().map(|field| field.len()).sum();
+    let extra: usize = event.extra.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
+    assert!(fields + extra <= bytes.len(), "{event:?} is larger than its bytes");
+    let mut again = Vec::new();
+    event.encode(&mut again).expect("it was decoded from its format");
+    assert_eq!(again, bytes, "{event:?}");
+    serde_json::to_string(&event).expect("text in JSON");
+}
+
+/// A footer that is read is written the same, but for the CRC of data that is not there.
+pub fn footer(bytes: &[u8]) {
+    let Some(bytes) = bytes.first_chunk::<FOOTER_BYTES>() else { return };
+    let Ok((footer, crc)) = Footer::decode(bytes) else { return };
+    let again = footer.encode(crc32fast::Hasher::new());
+    assert_eq!(again[..60], bytes[..60], "{footer:?}");
+    assert_eq!(crc.to_le_bytes(), bytes[60..]);
+    assert!(footer.range().first <= footer.range().end, "{footer:?}");
+}
+
+/// The events, each once and in order, that a file of these bytes gives back, as sealed or active.
+pub fn segment(bytes: &[u8], kind: Kind) -> Vec<(u64, Vec<u8>)> {
+    let memory = Path::new("/dev/shm");
+    let file = tempfile::NamedTempFile::new_in(memory).or_else(|_| tempfile::NamedTempFile::new());
+    let mut file = file.expect("a temporary file");
+    file.write_all(bytes).expect("write a temporary file");
+    let mut events = Vec::new();
+    let Ok(mut reader) = SegmentReader::open(file.path(), kind) else { return events };
+    let (mut items, mut event_bytes, mut next) = (0, 0, 0);
+    while let Some(item) = reader.next_item().expect("the file can be read") {
+        items += 1;
+        assert!(items <= bytes.len() + 3, "more items than bytes");
+        match item {
+            Item::Damage(damage) => {
+                assert!(damage.offset <= bytes.len() as u64, "{damage:?} behind the end");
+                assert!(damage.lost.first <= damage.lost.end, "{damage:?}");
+            }
+            Item::Batch(batch) => {
+                assert!(batch.range.first.0 >= next, "{:?} after LSN {next}", batch.range);
+                next = batch.range.end.0;
+                for (lsn, event) in batch.events() {
+                    event_bytes += event.len();
+                    events.push((lsn.0, event.to_vec()));
+                }
+            }
+        }
+    }
+    assert!(event_bytes <= bytes.len(), "more events than bytes");
+    assert!(reader.data_end() <= bytes.len() as u64);
+    events
+}
+
+/// A plan that is read is written so that it reads the same, and its figures can be asked for.
+pub fn plan(bytes: &[u8]) {
+    let Ok(plan) = serde_json::from_slice::<Plan>(bytes) else { return };
+    let again = serde_json::to_vec_pretty(&plan).expect("a plan has only plain keys");
+    assert_eq!(serde_json::from_slice::<Plan>(&again).expect("it was just written"), plan);
+    let _ = (plan.file_name(), plan.records(), plan.lost(), plan.is_known());
+    if let Ok(mut partitions) = plan.partitions() {
+        let _ = partitions.directory(0).is_ok();
+    }
+    for output in &plan.outputs {
+        let attempt = output.temporary_path(7);
+        let name = &attempt[output.directory.len() + 1..];
+        assert_eq!(output.attempt_of(name), Some(7));
+        let _ = plan.header(output);
+    }
+}
+
+/// A `SequenceFile` gives its records, or an error, and never more than its header and lengths allow;
+/// its rows are JSON lines.
+pub fn sequence_file(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    if let Ok(count) = cat(bytes, &mut rows) {
+        assert_eq!(rows.split_inclusive(|byte| *byte == b'\n').count() as u64, count);
+    }
+    let mut records = Vec::new();
+    let Ok(mut reader) = Reader::new(bytes) else { return records };
+    // A record may have no bytes of its own, but two lengths, of which a codec makes up to 2,000.
+    while let Ok(Some(record)) = reader.next_record() {
+        records.push((record.key.to_vec(), record.value.to_vec()));
+        assert!(records.len() <= bytes.len().saturating_mul(2_000), "more records than bytes");
+        assert!(reader.position() <= bytes.len() as u64);
+    }
+    records
+}
+
+/// The journal takes a file of these bytes as a plan or names it in its error.
+pub fn journal(bytes: &[u8], name: &str) {
+    use sewer_shipper::journal::Journal;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let journal = Journal::open(dir.path()).expect("a new journal");
+    let path = dir.path().join("shipments").join(name);
+    fs::write(&path, bytes).expect("write a plan");
+    match journal.load(sewer_wal::WalId(1)) {
+        Ok(plans) => assert!(plans.iter().all(|plan| plan.file_name() == name)),
+        Err(error) => assert!(error.to_string().contains(name), "{error}"),
+    }
+    assert!(path.exists(), "looking deletes nothing");
+}

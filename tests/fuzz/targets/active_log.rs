@@ -1,0 +1,11 @@
+//! A whole active log: header, batches, torn tail.
+#![no_main]
+
+#[allow(dead_code)] // Each target uses one of the properties.
+#[path = "../../decoders/properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| drop(properties::segment(
+    data,
+    sewer_wal::reader::Kind::Active
+)));

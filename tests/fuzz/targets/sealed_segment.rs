@@ -1,0 +1,11 @@
+//! A whole sealed segment: header, batches, footer.
+#![no_main]
+
+#[allow(dead_code)] // Each target uses one of the properties.
+#[path = "../../decoders/properties.rs"]
+mod properties;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| drop(properties::segment(
+    data,
+    sewer_wal::reader::Kind::Sealed
+)));
