@@ -14,10 +14,10 @@ use sewer_shipper::destination::{
 use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
 use tokio::sync::{Mutex, MutexGuard};
 
-const RPC_TIMEOUT: Duration = Duration::from_secs(2);
-const DATA_TIMEOUT: Duration = Duration::from_secs(6);
+const RPC_TIMEOUT: Duration = Duration::from_secs(5);
+const DATA_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a call may take beyond its timeout on a busy machine.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(5);
 
 /// One cluster at a time: several at once tell more about the machine than about the code.
 static CLUSTER: Mutex<()> = Mutex::const_new(());
