@@ -9,6 +9,7 @@ use sewer_shipper::config::{Config, STANDARD_FILE};
 use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
 use sewer_wal::error::one_line;
 
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 /// Ships what the pixel has sealed: SequenceFiles at a destination, each event exactly once.
 #[derive(Debug, Parser)]
 #[command(version)]
