@@ -1,7 +1,8 @@
 //! The pixel: HTTP in, durable events out. A 204 means the event is on stable storage.
 //!
 //! The modules, in the order in which the data goes:
-//! - [`server`] the pixel port; [`request`] from a request to an event
+//! - [`server`] the pixel port; [`handler`] from a request to its answer
+//! - [`head`] what is borrowed from a request; [`request`] from that to an event
 //! - [`commit`] group commit: one fsync for all that wait
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
@@ -11,6 +12,8 @@ pub mod check;
 pub mod commit;
 pub mod config;
 pub mod daemon;
+pub mod handler;
+pub mod head;
 pub mod metrics;
 pub mod request;
 pub mod server;

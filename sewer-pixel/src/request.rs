@@ -7,10 +7,11 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 use sewer_wal::Event;
+
+use crate::head::Head;
 
 /// Longest text of an address: an IPv6 address with an embedded IPv4 one.
 const ADDRESS_BYTES_MAX: usize = 45;
@@ -55,14 +56,14 @@ impl Peer {
 }
 
 /// The event that a request is.
-pub fn event<'a>(request: &'a HttpRequest, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
-    let headers = request.headers();
+pub fn event<'a>(head: &Head<'a>, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
+    let headers = head.headers;
     let (forwarded_for, forwarded_host) = if peer.is_trusted {
         (first_entry(headers, &FORWARDED_FOR), first_entry(headers, &FORWARDED_HOST))
     } else {
         (None, None)
     };
-    let uri = request.uri();
+    let uri = head.uri;
     let host = forwarded_host.or_else(|| first(headers, &header::HOST));
     Event {
         timestamp_ms,
@@ -106,16 +107,21 @@ fn without_port(host: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
+    use actix_http::Request;
+    use actix_http::test::TestRequest;
 
     const PROXIES: &str = "10.0.0.0/8";
 
-    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> HttpRequest {
-        let request = TestRequest::with_uri(uri);
-        headers
-            .iter()
-            .fold(request, |request, header| request.append_header(*header))
-            .to_http_request()
+    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> Request {
+        let mut request = TestRequest::with_uri(uri);
+        for header in headers {
+            request.append_header(*header);
+        }
+        request.finish()
+    }
+
+    fn event<'a>(request: &'a Request, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
+        super::event(&Head::of(request, false), peer, timestamp_ms)
     }
 
     fn peer(address: &str) -> Peer {
