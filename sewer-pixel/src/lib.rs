@@ -1,7 +1,10 @@
 //! The pixel: HTTP in, durable events out. A 204 means the event is on stable storage.
 //!
 //! The modules, in the order in which the data goes:
-//! - [`server`] the pixel port; [`handler`] from a request to its answer
+//! - [`listen`] where connections come in; [`server`] the pixel port
+//! - [`proxy`] and [`tls`] what comes before HTTP; [`stream`], [`connection`] and [`sweep`] what a
+//!   connection may do
+//! - [`handler`] from a request to its answer; [`intake`] what a request may be
 //! - [`head`] what is borrowed from a request; [`request`] from that to an event
 //! - [`commit`] group commit: one fsync for all that wait
 //! - [`space`] refuse events before the disk is full
@@ -11,10 +14,17 @@
 pub mod check;
 pub mod commit;
 pub mod config;
+pub mod connection;
 pub mod daemon;
 pub mod handler;
 pub mod head;
+pub mod intake;
+pub mod listen;
 pub mod metrics;
+pub mod proxy;
 pub mod request;
 pub mod server;
 pub mod space;
+pub mod stream;
+pub mod sweep;
+pub mod tls;

@@ -1,10 +1,13 @@
 //! What the pixel counts, in Prometheus' terms, and the state that health follows from.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sewer_ops::status::Report;
+
+use crate::commit::Lanes;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub struct Metrics {
     responses: IntCounterVec,
     answered: IntCounter,
     in_flight: IntGauge,
+    connections: IntGauge,
+    closed: IntCounterVec,
+    unsynced: IntGauge,
+    lanes: OnceLock<Lanes>,
     events: IntCounter,
     event_bytes: IntCounter,
     batch_events: Histogram,
@@ -78,6 +85,20 @@ impl Metrics {
             answered: responses.with_label_values(&["204"]),
             responses,
             in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
+            connections: gauge("sewer_pixel_connections", "Open connections."),
+            closed: IntCounterVec::new(
+                Opts::new(
+                    "sewer_pixel_connections_closed_total",
+                    "Connections closed by the pixel before their client did, by reason.",
+                ),
+                &["reason"],
+            )
+            .expect(VALID),
+            unsynced: gauge(
+                "sewer_pixel_unsynced_events",
+                "Events that were taken and are not yet on stable storage.",
+            ),
+            lanes: OnceLock::new(),
             events: counter("sewer_pixel_events_total", "Events on stable storage."),
             event_bytes: counter("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
             batch_events: histogram(
@@ -99,11 +120,14 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 14] = [
             Box::new(self.free_bytes.clone()),
             Box::new(self.dropped.clone()),
             Box::new(self.responses.clone()),
             Box::new(self.in_flight.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.closed.clone()),
+            Box::new(self.unsynced.clone()),
             Box::new(self.events.clone()),
             Box::new(self.event_bytes.clone()),
             Box::new(self.batch_events.clone()),
@@ -147,6 +171,28 @@ impl Metrics {
     #[must_use]
     pub fn in_flight(&self) -> i64 {
         self.in_flight.get()
+    }
+
+    /// The number of open connections has changed.
+    pub fn connected(&self, change: i64) {
+        self.connections.add(change);
+    }
+
+    /// The open connections.
+    #[must_use]
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// A connection is closed from here.
+    pub fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Where the events are that are not yet on stable storage. The first call counts.
+    pub fn watch(&self, lanes: Lanes) {
+        // An error only says that there was a call before.
+        let _ = self.lanes.set(lanes);
     }
 
     /// A request was answered 204.
@@ -194,6 +240,10 @@ impl Metrics {
 }
 
 impl Report for Metrics {
+    fn sample(&self) {
+        self.unsynced.set(self.lanes.get().map_or(0, Lanes::unsynced).cast_signed());
+    }
+
     fn is_healthy(&self) -> bool {
         self.state() == State::Serving && !self.is_full()
     }
@@ -207,6 +257,8 @@ impl Report for Metrics {
             "dropped_events": self.dropped.get(),
             "responses_204": self.answered.get(),
             "requests_in_flight": self.in_flight.get(),
+            "connections": self.connections.get(),
+            "unsynced_events": self.lanes.get().map_or(0, Lanes::unsynced),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
             "wal_bytes": self.event_bytes.get(),

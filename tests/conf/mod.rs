@@ -38,22 +38,29 @@ fn parse<T: Serialize + DeserializeOwned + Default>(text: &str) -> T {
 
 /// Every `section.key` that the code knows, in its order.
 fn known_keys<T: Serialize + DeserializeOwned + Default + Debug>() -> Vec<String> {
-    let mut keys = Vec::new();
-    for section in known_beside::<T>(UNKNOWN) {
-        let in_section = known_beside::<T>(&format!("{section}.{UNKNOWN}"));
-        keys.extend(in_section.iter().map(|key| format!("{section}.{key}")));
-    }
-    keys
+    let sections = known_in::<T>("").expect("there are sections");
+    sections.iter().flat_map(|section| known_below::<T>(section)).collect()
 }
 
-/// The keys that the daemon offers instead of an unknown one.
-fn known_beside<T: Serialize + DeserializeOwned + Default + Debug>(unknown: &str) -> Vec<String> {
+/// The key itself, or if it is a section every key in it.
+fn known_below<T: Serialize + DeserializeOwned + Default + Debug>(key: &str) -> Vec<String> {
+    match known_in::<T>(&format!("{key}.")) {
+        Some(keys) => {
+            keys.iter().flat_map(|name| known_below::<T>(&format!("{key}.{name}"))).collect()
+        }
+        None => vec![key.to_owned()],
+    }
+}
+
+/// The keys that the daemon offers instead of an unknown one in a section, if it is one.
+fn known_in<T: Serialize + DeserializeOwned + Default + Debug>(
+    prefix: &str,
+) -> Option<Vec<String>> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let answer = load::<T>(&directory.path().join("absent"), None, &[format!("{unknown}=1")])
-        .expect_err("nobody knows this key")
-        .to_string();
-    let (_, known) = answer.split_once("; known here: ").unwrap_or_else(|| panic!("{answer}"));
-    known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+    let absent = directory.path().join("absent");
+    let answer = load::<T>(&absent, None, &[format!("{prefix}{UNKNOWN}=1")]).err()?.to_string();
+    let (_, known) = answer.split_once("; known here: ")?;
+    Some(known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect())
 }
 
 /// Every `section.key` that a configuration has a value for, sorted.
@@ -73,7 +80,7 @@ fn keys_in(text: &str, commented: bool) -> Vec<String> {
     let mut keys = Vec::new();
     for line in text.lines() {
         let line = if commented { uncommented(line).unwrap_or(line) } else { line };
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = section_of(line) {
             name.clone_into(&mut section);
         } else if let Some(key) = key_of(line) {
             keys.push(format!("{section}.{key}"));
@@ -86,9 +93,15 @@ fn uncomment(text: &str) -> String {
     text.lines().map(|line| uncommented(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The key in a comment such as `# key = 1`; prose is no key.
+/// The key in a comment such as `# key = 1`, or the section in one such as `# [section.name]`;
+/// prose is neither.
 fn uncommented(line: &str) -> Option<&str> {
-    line.strip_prefix("# ").filter(|rest| key_of(rest).is_some())
+    line.strip_prefix("# ").filter(|rest| key_of(rest).is_some() || section_of(rest).is_some())
+}
+
+fn section_of(line: &str) -> Option<&str> {
+    let name = line.strip_prefix('[')?.strip_suffix(']')?;
+    name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.')).then_some(name)
 }
 
 fn key_of(line: &str) -> Option<&str> {
