@@ -1,5 +1,8 @@
 //! The pixel's configuration, as operators write it in `pixel.toml`.
 
+mod answers;
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +13,11 @@ use serde::{Deserialize, Serialize};
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
+pub use self::answers::{AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::events::{
+    CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
+};
+use crate::policy::Policy;
 use crate::space::Limits;
 
 /// Where the configuration is unless `--config` says otherwise.
@@ -21,6 +29,14 @@ pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
 pub struct Config {
     /// `[pixel]`: the port that browsers load the pixel from.
     pub pixel: PixelConfig,
+    /// `[cors]`: which pages may read the answer.
+    pub cors: CorsConfig,
+    /// `[event]`: fields beside the eight, and requests that are not recorded.
+    pub event: EventConfig,
+    /// `[privacy]`: what is left out of an event.
+    pub privacy: PrivacyConfig,
+    /// `[cookie]`: a cookie that tells one visitor from another.
+    pub cookie: CookieConfig,
     /// `[status]`: the port for load balancers and Prometheus.
     pub status: StatusConfig,
     /// `[wal]`: where and how events are kept until they are shipped.
@@ -50,8 +66,19 @@ pub struct PixelConfig {
     pub drain_timeout: Duration,
     /// The memory that events waiting for the disk may take; above it requests get 503.
     pub queue_bytes: ByteSize,
-    /// Peers whose X-Forwarded-For and X-Forwarded-Host are believed.
+    /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their headers are.
+    pub forwarded_headers: ForwardedHeaders,
+    /// What requests are answered, unless their route says otherwise.
+    pub response: Response,
+    /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
+    pub well_known: bool,
+    /// The size above which a body that is to be recorded gets 413.
+    pub max_body_bytes: ByteSize,
+    /// `[[pixel.route]]`: what is different for some paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteConfig>,
 }
 
 /// `[status]`
@@ -109,6 +136,11 @@ impl Default for PixelConfig {
                 .iter()
                 .map(|net| net.parse().expect("the built-in networks are well-formed"))
                 .collect(),
+            forwarded_headers: ForwardedHeaders::default(),
+            response: Response::default(),
+            well_known: true,
+            max_body_bytes: ByteSize::kib(64),
+            route: Vec::new(),
         }
     }
 }
@@ -136,6 +168,9 @@ impl Default for WalConfig {
 /// size in 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
+/// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
+const MAX_BODY_BYTES: u64 = 512 << 10;
+
 impl Config {
     /// Checks what a type cannot say.
     ///
@@ -157,7 +192,13 @@ impl Config {
         if self.pixel.max_connections == 0 {
             return Err("key `pixel.max_connections`: must be at least 1".into());
         }
-        Ok(())
+        if !(1..=MAX_BODY_BYTES).contains(&self.pixel.max_body_bytes.as_u64()) {
+            return Err(format!(
+                "key `pixel.max_body_bytes`: {} is not between 1B and 512KiB",
+                self.pixel.max_body_bytes
+            ));
+        }
+        Policy::new(self).map(drop)
     }
 
     /// When segments end.

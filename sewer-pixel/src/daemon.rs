@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use crate::commit::Committer;
 use crate::config::Config;
 use crate::metrics::{Metrics, State};
+use crate::policy::Policy;
+use crate::policy::current::Policies;
 use crate::server::{self, BACKLOG};
 use crate::space::SpaceWatch;
 
@@ -24,6 +26,7 @@ use crate::space::SpaceWatch;
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("listen for signals")?;
+    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
@@ -48,8 +51,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
+    let (lanes, policies) = (committer.lanes(), Policies::new(policy));
     let (pixel, handle) =
-        server::serve(pixel_listener, &config, committer.lanes(), Arc::clone(&metrics))
+        server::serve(pixel_listener, &config, lanes, Arc::clone(&metrics), policies)
             .context("start the pixel port")?;
     let pixel = actix_web::rt::spawn(pixel);
     metrics.set_state(State::Serving);

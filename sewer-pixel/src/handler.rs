@@ -5,14 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::body::BoxBody;
 use actix_http::header::{HeaderValue, RETRY_AFTER};
-use actix_http::{Request, Response, StatusCode};
-use ipnet::IpNet;
+use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
+use sewer_wal::Event;
 
+use crate::body::{self, BodyError};
 use crate::commit::{Durable, SubmitError, Submitter};
 use crate::config::OnFull;
 use crate::head::Head;
 use crate::metrics::{Metrics, State};
-use crate::request::{Peer, event};
+use crate::policy::answer::Answer;
+use crate::policy::current::Current;
+use crate::policy::{Plan, Policy, Recording, Unrecorded};
 
 /// What one worker needs for a request.
 #[derive(Debug)]
@@ -21,8 +24,8 @@ pub struct Handler {
     pub submitter: Submitter,
     /// What it counts in.
     pub metrics: Arc<Metrics>,
-    /// Whose forwarded headers are believed.
-    pub trusted_proxies: Arc<[IpNet]>,
+    /// What is answered and what is recorded.
+    pub policy: Current,
     /// What a request gets while the disk is full.
     pub on_full: OnFull,
 }
@@ -31,58 +34,113 @@ impl Handler {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
         let _in_flight = self.metrics.request();
-        let submitted = self.submit(&Head::of(&request, false));
-        // Before the wait: so it is at hand for the next request of any connection.
-        drop(request);
+        let policy = self.policy.get();
+        let submitted = self.submit(&policy, request).await;
         let outcome = match submitted {
-            Ok(durable) => durable.await.map_err(Refused::Submit),
+            Ok((answer, Some(durable))) => durable.await.map(|()| answer).map_err(Refused::Submit),
+            Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
         };
-        let mut response = self.response(outcome);
+        let mut response = match outcome {
+            Ok(answer) => {
+                self.metrics.answered(answer.status());
+                answer.into_response()
+            }
+            Err(refused) => self.refuse(refused),
+        };
         if self.metrics.state() != State::Serving {
-            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+            response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
     }
 
-    fn submit(&self, head: &Head<'_>) -> Result<Durable<'_>, Refused> {
+    /// The answer, and what it waits for. The request is gone then: so it is at hand for the next
+    /// one of any connection while this one waits.
+    async fn submit(
+        &self,
+        policy: &Policy,
+        mut request: Request,
+    ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
+        let timestamp_ms = now_ms();
+        let payload = request.take_payload();
+        let head = Head::of(&request, false);
+        let recording = match policy.plan(&head) {
+            Plan::Record(recording) => recording,
+            Plan::Answer(answer, why) => {
+                self.metrics.unrecorded(why);
+                return Ok((answer, None));
+            }
+        };
         if self.metrics.is_full() {
-            return Err(Refused::Full);
+            if self.on_full == OnFull::Reject {
+                return Err(Refused::Full);
+            }
+            self.metrics.dropped();
+            return Ok((recording.answer, None));
         }
-        let peer = Peer::new(head.peer, &self.trusted_proxies);
-        self.submitter.submit(&event(head, &peer, now_ms())).map_err(Refused::Submit)
+        let body = read_body(policy, &recording, &head, payload).await.map_err(Refused::Body)?;
+        let submit = |event: &Event<'_>| self.submitter.submit(event);
+        match recording.with_event(&head, body.as_deref(), timestamp_ms, submit) {
+            Some(Ok(durable)) => Ok((recording.answer, Some(durable))),
+            Some(Err(error)) => Err(Refused::Submit(error)),
+            None => {
+                self.metrics.unrecorded(Unrecorded::DropRule);
+                Ok((recording.answer, None))
+            }
+        }
     }
 
-    fn response(&self, outcome: Result<(), Refused>) -> Response<BoxBody> {
-        match outcome {
-            Err(Refused::Full) if self.on_full == OnFull::Drop => {
-                self.metrics.dropped();
-                Response::new(StatusCode::NO_CONTENT)
-            }
-            Ok(()) => {
-                self.metrics.answered();
-                Response::new(StatusCode::NO_CONTENT)
-            }
-            Err(Refused::Submit(SubmitError::TooLarge)) => {
-                self.metrics.refused("431");
-                Response::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
-            }
-            Err(Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed)) => {
-                self.metrics.refused("503");
-                let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE);
+    fn refuse(&self, refused: Refused) -> Response<BoxBody> {
+        let status = refused.status();
+        self.metrics.refused(status);
+        let mut response = Response::new(status);
+        match refused {
+            // What is left of the body is not worth reading.
+            Refused::Body(_) => response.head_mut().set_connection_type(ConnectionType::Close),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-                response
             }
+            _ => {}
         }
+        response
     }
 }
 
+/// The body, if the event has it.
+async fn read_body(
+    policy: &Policy,
+    recording: &Recording<'_>,
+    head: &Head<'_>,
+    payload: Payload,
+) -> Result<Option<Vec<u8>>, BodyError> {
+    if !recording.has_body() || matches!(payload, Payload::None) {
+        return Ok(None);
+    }
+    body::read(head.headers, payload, policy.body_bytes_max()).await.map(Some)
+}
+
 /// Why a request was not recorded.
+#[derive(Clone, Copy, Debug)]
 enum Refused {
     /// The disk is full.
     Full,
+    /// The body was not to be had.
+    Body(BodyError),
     /// The committer did not take the event.
     Submit(SubmitError),
+}
+
+impl Refused {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Full | Self::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

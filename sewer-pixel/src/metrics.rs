@@ -3,8 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use actix_http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sewer_ops::status::Report;
+
+use crate::policy::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +45,8 @@ pub struct Metrics {
     free_bytes: IntGauge,
     dropped: IntCounter,
     responses: IntCounterVec,
-    answered: IntCounter,
+    answered: [(StatusCode, IntCounter); 2],
+    unrecorded: IntCounterVec,
     in_flight: IntGauge,
     events: IntCounter,
     event_bytes: IntCounter,
@@ -75,8 +79,17 @@ impl Metrics {
                 "sewer_pixel_dropped_events_total",
                 "Requests answered 204 and not recorded, because the disk was full.",
             ),
-            answered: responses.with_label_values(&["204"]),
+            answered: [StatusCode::NO_CONTENT, StatusCode::OK]
+                .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
+            unrecorded: IntCounterVec::new(
+                Opts::new(
+                    "sewer_pixel_unrecorded_requests_total",
+                    "Requests answered and not recorded, as the configuration says, by reason.",
+                ),
+                &["reason"],
+            )
+            .expect(VALID),
             in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
             events: counter("sewer_pixel_events_total", "Events on stable storage."),
             event_bytes: counter("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
@@ -95,14 +108,18 @@ impl Metrics {
             segment_bytes: gauge("sewer_pixel_wal_segment_bytes", "Bytes in the active segment."),
         };
         metrics.register();
+        for reason in Unrecorded::ALL {
+            metrics.unrecorded.with_label_values(&[reason.name()]);
+        }
         metrics
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
+        let all: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.free_bytes.clone()),
             Box::new(self.dropped.clone()),
             Box::new(self.responses.clone()),
+            Box::new(self.unrecorded.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.events.clone()),
             Box::new(self.event_bytes.clone()),
@@ -149,14 +166,22 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// A request was answered 204.
-    pub fn answered(&self) {
-        self.answered.inc();
+    /// A request was answered as it should be.
+    pub fn answered(&self, status: StatusCode) {
+        match self.answered.iter().find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.inc(),
+            None => self.refused(status),
+        }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, code: &str) {
-        self.responses.with_label_values(&[code]).inc();
+    pub fn refused(&self, status: StatusCode) {
+        self.responses.with_label_values(&[status.as_str()]).inc();
+    }
+
+    /// A request was answered and not recorded, because the configuration says so.
+    pub fn unrecorded(&self, reason: Unrecorded) {
+        self.unrecorded.with_label_values(&[reason.name()]).inc();
     }
 
     /// A request was answered 204 and not recorded.
@@ -205,7 +230,7 @@ impl Report for Metrics {
             "disk_full": self.is_full(),
             "free_bytes": self.free_bytes.get(),
             "dropped_events": self.dropped.get(),
-            "responses_204": self.answered.get(),
+            "responses_204": self.answered[0].1.get(),
             "requests_in_flight": self.in_flight.get(),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),

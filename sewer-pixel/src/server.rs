@@ -11,12 +11,12 @@ use std::time::Duration;
 use actix_http::{HttpService, KeepAlive, Request};
 use actix_server::{Server, ServerHandle};
 use actix_service::fn_service;
-use ipnet::IpNet;
 
 use crate::commit::Lanes;
 use crate::config::Config;
 use crate::handler::Handler;
 use crate::metrics::Metrics;
+use crate::policy::current::Policies;
 
 /// The connections that the kernel queues while the workers are busy.
 pub const BACKLOG: u32 = 4096;
@@ -33,8 +33,8 @@ pub fn serve(
     config: &Config,
     lanes: Lanes,
     metrics: Arc<Metrics>,
+    policies: Arc<Policies>,
 ) -> std::io::Result<(Server, ServerHandle)> {
-    let trusted: Arc<[IpNet]> = config.pixel.trusted_proxies.clone().into();
     let on_full = config.wal.on_full;
     let (keep_alive, header_timeout) = (config.pixel.keep_alive, config.pixel.header_timeout);
     let builder = Server::build();
@@ -48,7 +48,7 @@ pub fn serve(
             let handler = Rc::new(Handler {
                 submitter: lanes.attach(),
                 metrics: Arc::clone(&metrics),
-                trusted_proxies: Arc::clone(&trusted),
+                policy: policies.follow(),
                 on_full,
             });
             let answer = move |request: Request| {
