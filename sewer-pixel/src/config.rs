@@ -1,5 +1,8 @@
 //! The pixel's configuration, as operators write it in `pixel.toml`.
 
+mod answers;
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +13,12 @@ use serde::{Deserialize, Serialize};
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
+pub use self::answers::{AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::events::{
+    CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
+};
 use crate::connection;
+use crate::policy::Policy;
 use crate::space::Limits;
 use crate::tls::TlsConfig;
 
@@ -23,6 +31,14 @@ pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
 pub struct Config {
     /// `[pixel]`: the port that browsers load the pixel from.
     pub pixel: PixelConfig,
+    /// `[cors]`: which pages may read the answer.
+    pub cors: CorsConfig,
+    /// `[event]`: fields beside the eight, and requests that are not recorded.
+    pub event: EventConfig,
+    /// `[privacy]`: what is left out of an event.
+    pub privacy: PrivacyConfig,
+    /// `[cookie]`: a cookie that tells one visitor from another.
+    pub cookie: CookieConfig,
     /// `[status]`: the port for load balancers and Prometheus.
     pub status: StatusConfig,
     /// `[wal]`: where and how events are kept until they are shipped.
@@ -67,8 +83,17 @@ pub struct PixelConfig {
     pub ack: Ack,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,
-    /// Peers whose X-Forwarded-For and X-Forwarded-Host are believed.
+    /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their headers are.
+    pub forwarded_headers: ForwardedHeaders,
+    /// What requests are answered, unless their route says otherwise.
+    pub response: Response,
+    /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
+    pub well_known: bool,
+    /// `[[pixel.route]]`: what is different for some paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteConfig>,
     /// `[pixel.tls]`: certificate and key; with them the port speaks HTTPS and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
@@ -147,6 +172,10 @@ impl Default for PixelConfig {
                 .iter()
                 .map(|net| net.parse().expect("the built-in networks are well-formed"))
                 .collect(),
+            forwarded_headers: ForwardedHeaders::default(),
+            response: Response::default(),
+            well_known: true,
+            route: Vec::new(),
             tls: None,
         }
     }
@@ -178,8 +207,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=56 << 10;
 
-/// The largest `pixel.max_body_bytes`: an event has to fit the log with all its headers.
-const BODY_BYTES_MAX: u64 = 512 << 10;
+/// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
+const MAX_BODY_BYTES: u64 = 512 << 10;
 
 impl Config {
     /// Checks what a type cannot say.
@@ -202,7 +231,8 @@ impl Config {
         if self.pixel.max_connections == 0 {
             return Err("key `pixel.max_connections`: must be at least 1".into());
         }
-        self.pixel.validate()
+        self.pixel.validate()?;
+        Policy::new(self).map(drop)
     }
 
     /// What connections are held to.
@@ -214,7 +244,6 @@ impl Config {
             body_timeout: self.pixel.body_timeout,
             head_bytes_max: bytes(self.pixel.max_head_bytes),
             uri_bytes_max: bytes(self.pixel.max_uri_bytes),
-            body_bytes_max: self.pixel.max_body_bytes.as_u64(),
             requests_max: self.pixel.max_requests_per_connection,
         }
     }
@@ -250,7 +279,7 @@ impl PixelConfig {
         let limits = [
             ("max_head_bytes", self.max_head_bytes, HEAD_BYTES, "1KiB and 56KiB"),
             ("max_uri_bytes", self.max_uri_bytes, 64..=*HEAD_BYTES.end(), "64B and 56KiB"),
-            ("max_body_bytes", self.max_body_bytes, 0..=BODY_BYTES_MAX, "0B and 512KiB"),
+            ("max_body_bytes", self.max_body_bytes, 1..=MAX_BODY_BYTES, "1B and 512KiB"),
         ];
         for (key, size, allowed, between) in limits {
             if !allowed.contains(&size.as_u64()) {

@@ -14,6 +14,8 @@ use crate::commit::Committer;
 use crate::config::Config;
 use crate::listen::{Listening, inherit_or_listen, listen};
 use crate::metrics::{Metrics, State};
+use crate::policy::Policy;
+use crate::policy::current::Policies;
 use crate::server::{PixelServer, Shared};
 use crate::space::SpaceWatch;
 use crate::tls::{Tls, TlsWatch};
@@ -24,6 +26,7 @@ use crate::tls::{Tls, TlsWatch};
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop = StopSignals::listen().context("listen for signals")?;
+    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let Listening { listener, is_inherited } =
@@ -53,7 +56,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     metrics.watch(committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
-    let shared = Shared { lanes: committer.lanes(), metrics: Arc::clone(&metrics), tls };
+    let policies = Policies::new(policy);
+    let shared = Shared { lanes: committer.lanes(), metrics: Arc::clone(&metrics), tls, policies };
     let pixel = PixelServer::start(listener, is_inherited, &config, shared)
         .context("start the pixel port")?;
     metrics.set_state(State::Serving);

@@ -6,16 +6,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::body::BoxBody;
 use actix_http::header::{HeaderValue, RETRY_AFTER};
-use actix_http::{ConnectionType, Request, Response, StatusCode};
-use ipnet::IpNet;
+use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
+use sewer_wal::Event;
 
+use crate::body::{self, BodyError};
 use crate::commit::{Durable, SubmitError, Submitter};
 use crate::config::{Ack, OnFull};
 use crate::connection::Connection;
 use crate::head::Head;
 use crate::intake;
 use crate::metrics::{Metrics, State};
-use crate::request::{Peer, event};
+use crate::policy::answer::Answer;
+use crate::policy::current::Current;
+use crate::policy::{Plan, Policy, Unrecorded};
 use crate::sweep::Connections;
 
 /// What one worker needs for a request.
@@ -27,8 +30,8 @@ pub struct Handler {
     pub metrics: Arc<Metrics>,
     /// Its connections.
     pub connections: Rc<Connections>,
-    /// Whose forwarded headers are believed.
-    pub trusted_proxies: Arc<[IpNet]>,
+    /// What is answered and what is recorded.
+    pub policy: Current,
     /// What a request gets while the disk is full.
     pub on_full: OnFull,
     /// When a request is answered.
@@ -39,73 +42,129 @@ impl Handler {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
         let _in_flight = self.metrics.request();
-        let connection = request.conn_data::<Rc<Connection>>().map(Rc::clone);
-        let connection = connection.expect("the server gives each of its requests its connection");
+        let connection = connection_of(&request);
         let _busy = Busy { connection: &connection, connections: &self.connections };
-        let outcome = match self.submit(request, &connection).await {
-            Ok(_) if self.ack == Ack::Received => Ok(()),
-            Ok(durable) => durable.await.map_err(Refused::Submit),
+        let policy = self.policy.get();
+        let outcome = match self.submit(&policy, request, &connection).await {
+            Ok((answer, Some(durable))) if self.ack == Ack::Durable => {
+                durable.await.map(|()| answer).map_err(Refused::Submit)
+            }
+            Ok((answer, _)) => Ok(answer),
             Err(refused) => Err(refused),
         };
-        let is_last = matches!(outcome, Err(Refused::Limit(_)))
-            || connection.is_worn_out()
-            || self.metrics.state() != State::Serving;
-        let mut response = self.response(&outcome);
-        if is_last {
+        let mut response = match outcome {
+            Ok(answer) => {
+                self.metrics.answered(answer.status());
+                answer.into_response()
+            }
+            Err(refused) => self.refuse(refused),
+        };
+        if connection.is_worn_out() || self.metrics.state() != State::Serving {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
     }
 
-    /// Hands the event over, and lets go of the request before anybody waits for the disk: so it
-    /// is at hand for the next request of any connection.
-    async fn submit(
-        &self,
-        mut request: Request,
-        connection: &Connection,
-    ) -> Result<Durable<'_>, Refused> {
-        let body = intake::take_body(&mut request);
-        connection.begin(body.is_some(), self.connections.now());
-        intake::check(&request, connection.limits()).map_err(Refused::Limit)?;
-        if let Some(body) = body {
-            intake::discard(body, connection.limits()).await.map_err(Refused::Limit)?;
-            connection.has_body();
+    /// Says to a client that asks before it sends its body whether that will be read.
+    ///
+    /// # Errors
+    /// The answer to the request, if it will not.
+    pub fn expect(&self, request: Request) -> Result<Request, Response<BoxBody>> {
+        let connection = connection_of(&request);
+        let body_bytes_max = self.policy.get().body_bytes_max();
+        match intake::check(&request, connection.limits(), body_bytes_max) {
+            Ok(()) => Ok(request),
+            Err(status) => Err(self.refuse(Refused::Limit(status))),
         }
-        if self.metrics.is_full() {
-            return Err(Refused::Full);
-        }
-        let head = Head::of(&request, connection.is_tls());
-        let peer = Peer::new(head.peer, &self.trusted_proxies);
-        self.submitter.submit(&event(&head, &peer, now_ms())).map_err(Refused::Submit)
     }
 
-    fn response(&self, outcome: &Result<(), Refused>) -> Response<BoxBody> {
-        let status = match outcome {
-            Err(Refused::Full) if self.on_full == OnFull::Drop => {
-                self.metrics.dropped();
-                return Response::new(StatusCode::NO_CONTENT);
-            }
-            Ok(()) => {
-                self.metrics.answered();
-                return Response::new(StatusCode::NO_CONTENT);
-            }
-            Err(Refused::Limit(status)) => *status,
-            Err(Refused::Submit(SubmitError::TooLarge)) => {
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-            }
-            Err(Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed)) => {
-                StatusCode::SERVICE_UNAVAILABLE
+    /// The answer, and what it waits for. The request is gone then: so it is at hand for the next
+    /// one of any connection while this one waits.
+    async fn submit(
+        &self,
+        policy: &Policy,
+        mut request: Request,
+        connection: &Connection,
+    ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
+        let timestamp_ms = now_ms();
+        let payload = intake::take_body(&mut request);
+        connection.begin(payload.is_some(), self.connections.now());
+        intake::check(&request, connection.limits(), policy.body_bytes_max())
+            .map_err(Refused::Limit)?;
+        let head = Head::of(&request, connection.is_tls());
+        let plan = policy.plan(&head);
+        let is_body_recorded = matches!(&plan, Plan::Record(recording) if recording.has_body());
+        let body = match payload {
+            None => None,
+            Some(payload) => {
+                let body = receive(policy, is_body_recorded, &head, payload).await;
+                connection.has_body();
+                body.map_err(Refused::Body)?
             }
         };
+        let recording = match plan {
+            Plan::Record(recording) => recording,
+            Plan::Answer(answer, why) => {
+                self.metrics.unrecorded(why);
+                return Ok((answer, None));
+            }
+        };
+        if self.metrics.is_full() {
+            if self.on_full == OnFull::Reject {
+                return Err(Refused::Full);
+            }
+            self.metrics.dropped();
+            return Ok((recording.answer, None));
+        }
+        let submit = |event: &Event<'_>| self.submitter.submit(event);
+        match recording.with_event(&head, body.as_deref(), timestamp_ms, submit) {
+            Some(Ok(durable)) => Ok((recording.answer, Some(durable))),
+            Some(Err(error)) => Err(Refused::Submit(error)),
+            None => {
+                self.metrics.unrecorded(Unrecorded::DropRule);
+                Ok((recording.answer, None))
+            }
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Response<BoxBody> {
+        let status = refused.status();
         // What is malformed is counted where the connection ends.
         if status != StatusCode::BAD_REQUEST {
-            self.metrics.refused(status.as_str());
+            self.metrics.refused(status);
         }
         let mut response = Response::new(status);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match refused {
+            // What is left of the request is not worth reading.
+            Refused::Limit(_) | Refused::Body(_) => {
+                response.head_mut().set_connection_type(ConnectionType::Close);
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
         response
+    }
+}
+
+fn connection_of(request: &Request) -> Rc<Connection> {
+    let connection = request.conn_data::<Rc<Connection>>();
+    Rc::clone(connection.expect("the server gives each of its requests its connection"))
+}
+
+/// Reads a body to its end, and keeps it if the event has it.
+async fn receive(
+    policy: &Policy,
+    is_recorded: bool,
+    head: &Head<'_>,
+    payload: Payload,
+) -> Result<Option<Vec<u8>>, BodyError> {
+    let bytes_max = policy.body_bytes_max();
+    if is_recorded {
+        body::read(head.headers, payload, bytes_max).await.map(Some)
+    } else {
+        intake::discard(payload, bytes_max).await.map(|()| None)
     }
 }
 
@@ -122,13 +181,30 @@ impl Drop for Busy<'_> {
 }
 
 /// Why a request was not recorded.
+#[derive(Clone, Copy, Debug)]
 enum Refused {
-    /// It is over a limit, or malformed.
+    /// It is over a limit.
     Limit(StatusCode),
     /// The disk is full.
     Full,
+    /// The body was not to be had.
+    Body(BodyError),
     /// The committer did not take the event.
     Submit(SubmitError),
+}
+
+impl Refused {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Limit(status) => status,
+            Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
+            Self::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Full | Self::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

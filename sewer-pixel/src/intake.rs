@@ -4,13 +4,14 @@ use actix_http::header::{CONTENT_LENGTH, UPGRADE};
 use actix_http::{HttpMessage as _, Method, Payload, Request, StatusCode};
 use futures_util::StreamExt as _;
 
+use crate::body::BodyError;
 use crate::connection::Limits;
 
 /// Whether a request is within the limits.
 ///
 /// # Errors
 /// With what it is answered if it is not.
-pub fn check(request: &Request, limits: &Limits) -> Result<(), StatusCode> {
+pub fn check(request: &Request, limits: &Limits, body_bytes_max: usize) -> Result<(), StatusCode> {
     let target_bytes = match request.uri().path_and_query() {
         Some(target) => target.as_str().len(),
         None => request.uri().path().len(),
@@ -21,7 +22,7 @@ pub fn check(request: &Request, limits: &Limits) -> Result<(), StatusCode> {
     if head_bytes(request, target_bytes) > limits.head_bytes_max {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    if announced_bytes(request).is_some_and(|bytes| bytes > limits.body_bytes_max) {
+    if announced_bytes(request).is_some_and(|bytes| bytes > body_bytes_max as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     Ok(())
@@ -55,13 +56,13 @@ pub fn take_body(request: &mut Request) -> Option<Payload> {
 /// Reads a body that nobody wants, so that the connection can be used again.
 ///
 /// # Errors
-/// With what the request is answered if the body is malformed or too long.
-pub async fn discard(mut body: Payload, limits: &Limits) -> Result<(), StatusCode> {
-    let mut bytes: u64 = 0;
+/// If it is malformed or too long.
+pub async fn discard(mut body: Payload, bytes_max: usize) -> Result<(), BodyError> {
+    let mut bytes = 0;
     while let Some(chunk) = body.next().await {
-        bytes += chunk.map_err(|_| StatusCode::BAD_REQUEST)?.len() as u64;
-        if bytes > limits.body_bytes_max {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        bytes += chunk.map_err(|_| BodyError::Broken)?.len();
+        if bytes > bytes_max {
+            return Err(BodyError::TooLarge);
         }
     }
     Ok(())

@@ -4,10 +4,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use actix_http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sewer_ops::status::Report;
 
 use crate::commit::Lanes;
+use crate::policy::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +47,8 @@ pub struct Metrics {
     free_bytes: IntGauge,
     dropped: IntCounter,
     responses: IntCounterVec,
-    answered: IntCounter,
+    answered: [(StatusCode, IntCounter); 2],
+    unrecorded: IntCounterVec,
     in_flight: IntGauge,
     connections: IntGauge,
     closed: IntCounterVec,
@@ -82,8 +85,17 @@ impl Metrics {
                 "sewer_pixel_dropped_events_total",
                 "Requests answered 204 and not recorded, because the disk was full.",
             ),
-            answered: responses.with_label_values(&["204"]),
+            answered: [StatusCode::NO_CONTENT, StatusCode::OK]
+                .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
+            unrecorded: IntCounterVec::new(
+                Opts::new(
+                    "sewer_pixel_unrecorded_requests_total",
+                    "Requests answered and not recorded, as the configuration says, by reason.",
+                ),
+                &["reason"],
+            )
+            .expect(VALID),
             in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
             connections: gauge("sewer_pixel_connections", "Open connections."),
             closed: IntCounterVec::new(
@@ -116,14 +128,18 @@ impl Metrics {
             segment_bytes: gauge("sewer_pixel_wal_segment_bytes", "Bytes in the active segment."),
         };
         metrics.register();
+        for reason in Unrecorded::ALL {
+            metrics.unrecorded.with_label_values(&[reason.name()]);
+        }
         metrics
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 14] = [
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(self.free_bytes.clone()),
             Box::new(self.dropped.clone()),
             Box::new(self.responses.clone()),
+            Box::new(self.unrecorded.clone()),
             Box::new(self.in_flight.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.closed.clone()),
@@ -195,14 +211,22 @@ impl Metrics {
         let _ = self.lanes.set(lanes);
     }
 
-    /// A request was answered 204.
-    pub fn answered(&self) {
-        self.answered.inc();
+    /// A request was answered as it should be.
+    pub fn answered(&self, status: StatusCode) {
+        match self.answered.iter().find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.inc(),
+            None => self.refused(status),
+        }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, code: &str) {
-        self.responses.with_label_values(&[code]).inc();
+    pub fn refused(&self, status: StatusCode) {
+        self.responses.with_label_values(&[status.as_str()]).inc();
+    }
+
+    /// A request was answered and not recorded, because the configuration says so.
+    pub fn unrecorded(&self, reason: Unrecorded) {
+        self.unrecorded.with_label_values(&[reason.name()]).inc();
     }
 
     /// A request was answered 204 and not recorded.
@@ -255,7 +279,7 @@ impl Report for Metrics {
             "disk_full": self.is_full(),
             "free_bytes": self.free_bytes.get(),
             "dropped_events": self.dropped.get(),
-            "responses_204": self.answered.get(),
+            "responses_204": self.answered[0].1.get(),
             "requests_in_flight": self.in_flight.get(),
             "connections": self.connections.get(),
             "unsynced_events": self.lanes.get().map_or(0, Lanes::unsynced),

@@ -36,29 +36,32 @@ fn parse<T: Serialize + DeserializeOwned + Default>(text: &str) -> T {
     load(&file, Some(&file), &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Every `section.key` that the code knows, in its order.
+/// Every `section.key` that the code knows, in its order; `section.key.key` in tables.
 fn known_keys<T: Serialize + DeserializeOwned + Default + Debug>() -> Vec<String> {
-    let sections = known_in::<T>("").expect("there are sections");
-    sections.iter().flat_map(|section| known_below::<T>(section)).collect()
+    let sections = known_beside::<T>(&format!("{UNKNOWN}=1")).expect("nobody knows this section");
+    sections.iter().flat_map(|section| known_in::<T>(section)).collect()
 }
 
-/// The key itself, or if it is a section every key in it.
-fn known_below<T: Serialize + DeserializeOwned + Default + Debug>(key: &str) -> Vec<String> {
-    match known_in::<T>(&format!("{key}.")) {
+/// The keys in a table, or in each table of an array.
+fn known_in<T: Serialize + DeserializeOwned + Default + Debug>(table: &str) -> Vec<String> {
+    let in_table = || known_beside::<T>(&format!("{table}.{UNKNOWN}=1"));
+    let in_array = || known_beside::<T>(&format!("{table}=[{{{UNKNOWN}=1}}]"));
+    match in_table().or_else(in_array) {
         Some(keys) => {
-            keys.iter().flat_map(|name| known_below::<T>(&format!("{key}.{name}"))).collect()
+            keys.iter().flat_map(|key| known_in::<T>(&format!("{table}.{key}"))).collect()
         }
-        None => vec![key.to_owned()],
+        None => vec![table.to_owned()],
     }
 }
 
-/// The keys that the daemon offers instead of an unknown one in a section, if it is one.
-fn known_in<T: Serialize + DeserializeOwned + Default + Debug>(
-    prefix: &str,
+/// The keys that the daemon offers instead of the unknown one in `set`; none if it knows all keys
+/// there, or there are none.
+fn known_beside<T: Serialize + DeserializeOwned + Default + Debug>(
+    set: &str,
 ) -> Option<Vec<String>> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let absent = directory.path().join("absent");
-    let answer = load::<T>(&absent, None, &[format!("{prefix}{UNKNOWN}=1")]).err()?.to_string();
+    let answer = load::<T>(&directory.path().join("absent"), None, &[set.to_owned()]);
+    let answer = answer.err()?.to_string();
     let (_, known) = answer.split_once("; known here: ")?;
     Some(known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect())
 }
@@ -80,7 +83,7 @@ fn keys_in(text: &str, commented: bool) -> Vec<String> {
     let mut keys = Vec::new();
     for line in text.lines() {
         let line = if commented { uncommented(line).unwrap_or(line) } else { line };
-        if let Some(name) = section_of(line) {
+        if let Some(name) = header_of(line) {
             name.clone_into(&mut section);
         } else if let Some(key) = key_of(line) {
             keys.push(format!("{section}.{key}"));
@@ -93,15 +96,17 @@ fn uncomment(text: &str) -> String {
     text.lines().map(|line| uncommented(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The key in a comment such as `# key = 1`, or the section in one such as `# [section.name]`;
-/// prose is neither.
+/// The key in a comment such as `# key = 1`, or the header of a table; prose is neither.
 fn uncommented(line: &str) -> Option<&str> {
-    line.strip_prefix("# ").filter(|rest| key_of(rest).is_some() || section_of(rest).is_some())
+    let rest = line.strip_prefix("# ")?;
+    (key_of(rest).is_some() || header_of(rest).is_some()).then_some(rest)
 }
 
-fn section_of(line: &str) -> Option<&str> {
+/// The name in `[name]` or `[[name]]`.
+fn header_of(line: &str) -> Option<&str> {
     let name = line.strip_prefix('[')?.strip_suffix(']')?;
-    name.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'.')).then_some(name)
+    let name = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(name);
+    name.bytes().all(|b| b.is_ascii_lowercase() || b"_.".contains(&b)).then_some(name)
 }
 
 fn key_of(line: &str) -> Option<&str> {
