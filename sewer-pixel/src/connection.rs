@@ -235,11 +235,10 @@ impl Connection {
     /// Holds it to the limits in time.
     pub(crate) fn check(&self, now: Instant, tick: Duration) {
         let (limit, end) = match self.phase.get() {
-            Phase::Opening => (self.limits.header_timeout, End::Idle),
+            Phase::Opening | Phase::Closing => (self.limits.header_timeout, End::Idle),
             Phase::Idle => (self.limits.keep_alive, End::Idle),
             Phase::Head => (self.limits.header_timeout, End::HeadTimeout),
             Phase::Body => (self.limits.body_timeout, End::BodyTimeout),
-            Phase::Closing => (self.limits.header_timeout, End::Idle),
             Phase::Answering => return,
         };
         if self.quiet_for(now) >= limit + tick {
