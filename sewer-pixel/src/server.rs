@@ -57,7 +57,7 @@ pub fn serve(
             };
             let stopping = stopping.clone();
             HttpService::build()
-                .keep_alive(KeepAlive::Timeout(keep_alive))
+                .keep_alive(KeepAlive::from(keep_alive))
                 .client_request_timeout(header_timeout)
                 .client_disconnect_timeout(DISCONNECT_TIMEOUT)
                 .graceful_shutdown_signal(move || {
