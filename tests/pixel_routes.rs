@@ -1,10 +1,16 @@
 //! What the pixel answers, and to what: routes, the GIF, well-known names, CORS, bodies, drop rules.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use sewer_test_support::http::{Connection, Response};
 use sewer_test_support::pixel::Pixel;
+use sewer_test_support::process::eventually;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
+
+/// Far more than any step takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends a request on a connection of its own; `rest` is what follows the request line and Host.
 fn send(pixel: &Pixel, method: &str, target: &str, rest: &str) -> Response {
@@ -163,7 +169,7 @@ fn a_body_is_recorded_where_a_route_says_so_up_to_its_limit() {
         ("/b", "", 204),
         ("/b", longest.as_str(), 204),
         ("/b", too_long.as_str(), 413),
-        ("/p", too_long.as_str(), 204),
+        ("/p", longest.as_str(), 204),
     ] {
         assert_eq!(post(&pixel, target, body).status, status, "{target} {}", body.len());
     }
@@ -180,6 +186,24 @@ fn a_body_is_recorded_where_a_route_says_so_up_to_its_limit() {
     );
     let refused = pixel.metrics()["sewer_pixel_responses_total{code=\"413\"}"];
     assert_eq!(refused.to_string(), "2");
+}
+
+#[test]
+fn a_route_says_when_its_requests_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let sets = [
+        "pixel.route=[{prefix=\"/soon\",ack=\"received\"},{prefix=\"/soon/safe\",ack=\"durable\"}]",
+    ];
+    let pixel = Pixel::started(BINARY, directory.path(), &sets);
+    for path in ["/soon/safe", "/p"] {
+        assert_eq!(send(&pixel, "GET", path, "").status, 204);
+        let durable = pixel.dump().pop().unwrap();
+        assert_eq!(durable["request_path"], path, "it is there at once");
+    }
+    assert_eq!(send(&pixel, "GET", "/soon", "").status, 204);
+    let all = || pixel.metrics()["sewer_pixel_events_total"] > 2.0;
+    assert!(eventually(PATIENCE, all), "what was received becomes durable");
+    assert_eq!(texts(&pixel.dump(), "request_path")[2], Some("/soon"));
 }
 
 #[test]

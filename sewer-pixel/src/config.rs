@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
-pub use self::answers::{AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
 pub use self::events::{
     CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
 };
+use crate::connection;
 use crate::policy::Policy;
 use crate::space::Limits;
+use crate::tls::TlsConfig;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
@@ -61,11 +63,26 @@ pub struct PixelConfig {
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
-    /// How long SIGTERM waits for open connections, in whole seconds.
+    /// How long a client may take to send the body of a request.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// The size of the head of a request, above which it gets 431.
+    pub max_head_bytes: ByteSize,
+    /// The size of the target of a request, above which it gets 414.
+    pub max_uri_bytes: ByteSize,
+    /// The size of the body of a request, above which it gets 413.
+    pub max_body_bytes: ByteSize,
+    /// The requests after which a connection is closed; 0 means never.
+    pub max_requests_per_connection: u64,
+    /// How long SIGTERM waits for open connections.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// The memory that events waiting for the disk may take; above it requests get 503.
     pub queue_bytes: ByteSize,
+    /// When a request is answered.
+    pub ack: Ack,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Which of their headers are.
@@ -74,8 +91,9 @@ pub struct PixelConfig {
     pub response: Response,
     /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
     pub well_known: bool,
-    /// The size above which a body that is to be recorded gets 413.
-    pub max_body_bytes: ByteSize,
+    /// `[pixel.tls]`: certificate and key; with them the port speaks HTTPS and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
     /// `[[pixel.route]]`: what is different for some paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<RouteConfig>,
@@ -130,8 +148,15 @@ impl Default for PixelConfig {
             max_connections: 25_000,
             keep_alive: Duration::from_secs(75),
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            max_head_bytes: ByteSize::kib(32),
+            max_uri_bytes: ByteSize::kib(16),
+            max_body_bytes: ByteSize::kib(64),
+            max_requests_per_connection: 0,
             drain_timeout: Duration::from_secs(10),
             queue_bytes: ByteSize::mib(64),
+            ack: Ack::default(),
+            proxy_protocol: false,
             trusted_proxies: trusted
                 .iter()
                 .map(|net| net.parse().expect("the built-in networks are well-formed"))
@@ -139,7 +164,7 @@ impl Default for PixelConfig {
             forwarded_headers: ForwardedHeaders::default(),
             response: Response::default(),
             well_known: true,
-            max_body_bytes: ByteSize::kib(64),
+            tls: None,
             route: Vec::new(),
         }
     }
@@ -168,8 +193,11 @@ impl Default for WalConfig {
 /// size in 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
-/// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
-const MAX_BODY_BYTES: u64 = 512 << 10;
+/// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.
+const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=56 << 10;
+
+/// The largest `pixel.max_body_bytes`: an event has to fit the log with all its headers.
+const BODY_BYTES_MAX: u64 = 512 << 10;
 
 impl Config {
     /// Checks what a type cannot say.
@@ -192,13 +220,26 @@ impl Config {
         if self.pixel.max_connections == 0 {
             return Err("key `pixel.max_connections`: must be at least 1".into());
         }
-        if !(1..=MAX_BODY_BYTES).contains(&self.pixel.max_body_bytes.as_u64()) {
-            return Err(format!(
-                "key `pixel.max_body_bytes`: {} is not between 1B and 512KiB",
-                self.pixel.max_body_bytes
-            ));
-        }
+        self.pixel.validate()?;
         Policy::new(self).map(drop)
+    }
+
+    /// What connections are held to.
+    pub fn connection_limits(&self) -> connection::Limits {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        connection::Limits {
+            keep_alive: self.pixel.keep_alive,
+            header_timeout: self.pixel.header_timeout,
+            body_timeout: self.pixel.body_timeout,
+            head_bytes_max: bytes(self.pixel.max_head_bytes),
+            uri_bytes_max: bytes(self.pixel.max_uri_bytes),
+            body_bytes_max: self.pixel.max_body_bytes.as_u64(),
+            // Without keep-alive, the first request of a connection is its last.
+            requests_max: match self.pixel.keep_alive {
+                Duration::ZERO => 1,
+                _ => self.pixel.max_requests_per_connection,
+            },
+        }
     }
 
     /// When segments end.
@@ -223,6 +264,34 @@ impl Config {
         match self.pixel.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
+        }
+    }
+}
+
+impl PixelConfig {
+    fn validate(&self) -> Result<(), String> {
+        let limits = [
+            ("max_head_bytes", self.max_head_bytes, HEAD_BYTES, "1KiB and 56KiB"),
+            ("max_uri_bytes", self.max_uri_bytes, 64..=*HEAD_BYTES.end(), "64B and 56KiB"),
+            ("max_body_bytes", self.max_body_bytes, 0..=BODY_BYTES_MAX, "0B and 512KiB"),
+        ];
+        for (key, size, allowed, between) in limits {
+            if !allowed.contains(&size.as_u64()) {
+                return Err(format!("key `pixel.{key}`: {size} is not between {between}"));
+            }
+        }
+        let times = [
+            ("keep_alive", self.keep_alive),
+            ("header_timeout", self.header_timeout),
+            ("body_timeout", self.body_timeout),
+        ];
+        // None at all means no keep-alive.
+        let is_too_short = |key: &str, time: Duration| {
+            time < Duration::from_millis(100) && !(key == "keep_alive" && time.is_zero())
+        };
+        match times.into_iter().find(|(key, time)| is_too_short(key, *time)) {
+            Some((key, _)) => Err(format!("key `pixel.{key}`: must be at least 100ms")),
+            None => Ok(()),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The life of the pixel: recover, serve, drain, seal.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,16 +8,17 @@ use sewer_ops::signals::StopSignals;
 use sewer_ops::status::StatusServer;
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::listen::{Listening, inherit_or_listen, listen};
 use crate::metrics::{Metrics, State};
 use crate::policy::Policy;
 use crate::policy::current::Policies;
-use crate::server::{self, BACKLOG};
+use crate::server::{PixelServer, Shared};
 use crate::space::SpaceWatch;
+use crate::tls::{Tls, TlsWatch};
 
 /// Runs until asked to stop, or until the WAL fails.
 ///
@@ -29,7 +29,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let status_listener = listen(config.status.listen, "status.listen")?;
-    let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
+    let Listening { listener, is_inherited } =
+        inherit_or_listen(config.pixel.listen, "pixel.listen")?;
+    let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
     let status = StatusServer::start(status_listener, metrics.registry(), metrics.clone())
         .context("start the status port")?;
 
@@ -51,11 +53,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
-    let (lanes, policies) = (committer.lanes(), Policies::new(policy));
-    let (pixel, handle) =
-        server::serve(pixel_listener, &config, lanes, Arc::clone(&metrics), policies)
-            .context("start the pixel port")?;
-    let pixel = actix_web::rt::spawn(pixel);
+    metrics.watch(committer.lanes());
+    let tls_watch =
+        tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
+    let shared = Shared {
+        lanes: committer.lanes(),
+        metrics: Arc::clone(&metrics),
+        policies: Policies::new(policy),
+        tls,
+    };
+    let pixel = PixelServer::start(listener, is_inherited, &config, shared)
+        .context("start the pixel port")?;
     metrics.set_state(State::Serving);
     tracing::info!(
         pixel = %config.pixel.listen,
@@ -72,30 +80,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
-    handle.stop(true).await;
-    pixel.await?.context("pixel port")?;
+    pixel.stop().await.context("pixel port")?;
+    drop(tls_watch);
     let result = actix_web::rt::task::spawn_blocking(move || committer.stop()).await?;
     drop(space);
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");
     Ok(())
-}
-
-/// Opens a listening socket that may follow a predecessor at once and queues a crowd.
-///
-/// # Errors
-/// With the address and the key that chose it.
-pub fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG.cast_signed())?;
-        socket.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(socket.into())
-    };
-    open().with_context(|| format!("listen on {address} (key `{key}`)"))
 }
 
 fn log_recovery(report: &RecoveryReport) {

@@ -1,5 +1,6 @@
 //! From a request to its answer: the event is submitted, the request let go, the ack awaited.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,14 +9,16 @@ use actix_http::header::{HeaderValue, RETRY_AFTER};
 use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
 use sewer_wal::Event;
 
-use crate::body::{self, BodyError};
 use crate::commit::{Durable, SubmitError, Submitter};
-use crate::config::OnFull;
+use crate::config::{Ack, OnFull};
+use crate::connection::Connection;
 use crate::head::Head;
+use crate::intake;
 use crate::metrics::{Metrics, State};
 use crate::policy::answer::Answer;
 use crate::policy::current::Current;
-use crate::policy::{Plan, Policy, Recording, Unrecorded};
+use crate::policy::{Plan, Policy, Unrecorded};
+use crate::sweep::Connections;
 
 /// What one worker needs for a request.
 #[derive(Debug)]
@@ -24,123 +27,133 @@ pub struct Handler {
     pub submitter: Submitter,
     /// What it counts in.
     pub metrics: Arc<Metrics>,
+    /// Its connections.
+    pub connections: Rc<Connections>,
     /// What is answered and what is recorded.
     pub policy: Current,
-    /// What a request gets while the disk is full.
-    pub on_full: OnFull,
 }
 
 impl Handler {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
         let _in_flight = self.metrics.request();
+        let connection = request.conn_data::<Rc<Connection>>().map(Rc::clone);
+        let connection = connection.expect("the server gives each of its requests its connection");
+        let _busy = Busy { connection: &connection, connections: &self.connections };
         let policy = self.policy.get();
-        let submitted = self.submit(&policy, request).await;
-        let outcome = match submitted {
+        let outcome = match self.submit(&policy, request, &connection).await {
             Ok((answer, Some(durable))) => durable.await.map(|()| answer).map_err(Refused::Submit),
             Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
         };
+        let is_last = matches!(outcome, Err(Refused::Limit(_)))
+            || connection.is_worn_out()
+            || self.metrics.state() != State::Serving;
         let mut response = match outcome {
             Ok(answer) => {
                 self.metrics.answered(answer.status());
                 answer.into_response()
             }
-            Err(refused) => self.refuse(refused),
+            Err(refused) => self.refuse(&refused),
         };
-        if self.metrics.state() != State::Serving {
+        if is_last {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
     }
 
-    /// The answer, and what it waits for. The request is gone then: so it is at hand for the next
-    /// one of any connection while this one waits.
+    /// Hands the event over, and lets go of the request before anybody waits for the disk: so it
+    /// is at hand for the next request of any connection. Returns the answer and what it waits for.
     async fn submit(
         &self,
         policy: &Policy,
         mut request: Request,
+        connection: &Connection,
     ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
         let timestamp_ms = now_ms();
-        let payload = request.take_payload();
-        let head = Head::of(&request, false);
+        let body = intake::take_body(&mut request);
+        connection.begin(body.is_some(), self.connections.now());
+        intake::check(&request, connection.limits()).map_err(Refused::Limit)?;
+        let head = Head::of(&request, connection.is_tls());
         let recording = match policy.plan(&head) {
             Plan::Record(recording) => recording,
             Plan::Answer(answer, why) => {
+                read(body, connection, false).await?;
                 self.metrics.unrecorded(why);
                 return Ok((answer, None));
             }
         };
+        let body = read(body, connection, recording.has_body()).await?;
         if self.metrics.is_full() {
-            if self.on_full == OnFull::Reject {
+            if policy.on_full() == OnFull::Reject {
                 return Err(Refused::Full);
             }
             self.metrics.dropped();
             return Ok((recording.answer, None));
         }
-        let body = read_body(policy, &recording, &head, payload).await.map_err(Refused::Body)?;
         let submit = |event: &Event<'_>| self.submitter.submit(event);
-        match recording.with_event(&head, body.as_deref(), timestamp_ms, submit) {
-            Some(Ok(durable)) => Ok((recording.answer, Some(durable))),
-            Some(Err(error)) => Err(Refused::Submit(error)),
-            None => {
-                self.metrics.unrecorded(Unrecorded::DropRule);
-                Ok((recording.answer, None))
-            }
-        }
+        let submitted = recording.with_event(&head, body.as_deref(), timestamp_ms, submit);
+        let Some(submitted) = submitted else {
+            self.metrics.unrecorded(Unrecorded::DropRule);
+            return Ok((recording.answer, None));
+        };
+        let durable = submitted.map_err(Refused::Submit)?;
+        let waits = recording.ack() == Ack::Durable;
+        Ok((recording.answer, waits.then_some(durable)))
     }
 
-    fn refuse(&self, refused: Refused) -> Response<BoxBody> {
-        let status = refused.status();
-        self.metrics.refused(status);
-        let mut response = Response::new(status);
-        match refused {
-            // What is left of the body is not worth reading.
-            Refused::Body(_) => response.head_mut().set_connection_type(ConnectionType::Close),
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    fn refuse(&self, refused: &Refused) -> Response<BoxBody> {
+        let status = match refused {
+            Refused::Limit(status) => *status,
+            Refused::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
             }
-            _ => {}
+        };
+        // What is malformed is counted where the connection ends.
+        if status != StatusCode::BAD_REQUEST {
+            self.metrics.refused(status.as_str());
+        }
+        let mut response = Response::new(status);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }
 }
 
-/// The body, if the event has it.
-async fn read_body(
-    policy: &Policy,
-    recording: &Recording<'_>,
-    head: &Head<'_>,
-    payload: Payload,
-) -> Result<Option<Vec<u8>>, BodyError> {
-    if !recording.has_body() || matches!(payload, Payload::None) {
-        return Ok(None);
+/// Reads a body to its end; it is returned if it is to be kept.
+async fn read(
+    body: Option<Payload>,
+    connection: &Connection,
+    keep: bool,
+) -> Result<Option<Vec<u8>>, Refused> {
+    let Some(body) = body else { return Ok(None) };
+    let kept = intake::read(body, connection.limits(), keep).await.map_err(Refused::Limit)?;
+    connection.has_body();
+    Ok(keep.then_some(kept))
+}
+
+/// A request until it is answered, or until its connection is gone.
+struct Busy<'a> {
+    connection: &'a Connection,
+    connections: &'a Connections,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.connection.finish(self.connections.now());
     }
-    body::read(head.headers, payload, policy.body_bytes_max()).await.map(Some)
 }
 
 /// Why a request was not recorded.
-#[derive(Clone, Copy, Debug)]
 enum Refused {
+    /// It is over a limit, or malformed.
+    Limit(StatusCode),
     /// The disk is full.
     Full,
-    /// The body was not to be had.
-    Body(BodyError),
     /// The committer did not take the event.
     Submit(SubmitError),
-}
-
-impl Refused {
-    const fn status(self) -> StatusCode {
-        match self {
-            Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
-            Self::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Full | Self::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        }
-    }
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

@@ -1,5 +1,6 @@
 //! What the pixel counts, in Prometheus' terms, and the state that health follows from.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use actix_http::StatusCode;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use sewer_ops::status::Report;
 
+use crate::commit::Lanes;
 use crate::policy::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
@@ -48,6 +50,10 @@ pub struct Metrics {
     answered: [(StatusCode, IntCounter); 2],
     unrecorded: IntCounterVec,
     in_flight: IntGauge,
+    connections: IntGauge,
+    closed: IntCounterVec,
+    unsynced: IntGauge,
+    lanes: OnceLock<Lanes>,
     events: IntCounter,
     event_bytes: IntCounter,
     batch_events: Histogram,
@@ -91,6 +97,20 @@ impl Metrics {
             )
             .expect(VALID),
             in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
+            connections: gauge("sewer_pixel_connections", "Open connections."),
+            closed: IntCounterVec::new(
+                Opts::new(
+                    "sewer_pixel_connections_closed_total",
+                    "Connections closed by the pixel before their client did, by reason.",
+                ),
+                &["reason"],
+            )
+            .expect(VALID),
+            unsynced: gauge(
+                "sewer_pixel_unsynced_events",
+                "Events that were taken and are not yet on stable storage.",
+            ),
+            lanes: OnceLock::new(),
             events: counter("sewer_pixel_events_total", "Events on stable storage."),
             event_bytes: counter("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
             batch_events: histogram(
@@ -115,12 +135,15 @@ impl Metrics {
     }
 
     fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(self.free_bytes.clone()),
             Box::new(self.dropped.clone()),
             Box::new(self.responses.clone()),
             Box::new(self.unrecorded.clone()),
             Box::new(self.in_flight.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.closed.clone()),
+            Box::new(self.unsynced.clone()),
             Box::new(self.events.clone()),
             Box::new(self.event_bytes.clone()),
             Box::new(self.batch_events.clone()),
@@ -166,17 +189,39 @@ impl Metrics {
         self.in_flight.get()
     }
 
+    /// The number of open connections has changed.
+    pub fn connected(&self, change: i64) {
+        self.connections.add(change);
+    }
+
+    /// The open connections.
+    #[must_use]
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// A connection is closed from here.
+    pub fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Where the events are that are not yet on stable storage. The first call counts.
+    pub fn watch(&self, lanes: Lanes) {
+        // An error only says that there was a call before.
+        let _ = self.lanes.set(lanes);
+    }
+
     /// A request was answered as it should be.
     pub fn answered(&self, status: StatusCode) {
         match self.answered.iter().find(|(of, _)| *of == status) {
             Some((_, counter)) => counter.inc(),
-            None => self.refused(status),
+            None => self.refused(status.as_str()),
         }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, status: StatusCode) {
-        self.responses.with_label_values(&[status.as_str()]).inc();
+    pub fn refused(&self, code: &str) {
+        self.responses.with_label_values(&[code]).inc();
     }
 
     /// A request was answered and not recorded, because the configuration says so.
@@ -219,6 +264,10 @@ impl Metrics {
 }
 
 impl Report for Metrics {
+    fn sample(&self) {
+        self.unsynced.set(self.lanes.get().map_or(0, Lanes::unsynced).cast_signed());
+    }
+
     fn is_healthy(&self) -> bool {
         self.state() == State::Serving && !self.is_full()
     }
@@ -232,6 +281,8 @@ impl Report for Metrics {
             "dropped_events": self.dropped.get(),
             "responses_204": self.answered[0].1.get(),
             "requests_in_flight": self.in_flight.get(),
+            "connections": self.connections.get(),
+            "unsynced_events": self.lanes.get().map_or(0, Lanes::unsynced),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
             "wal_bytes": self.event_bytes.get(),

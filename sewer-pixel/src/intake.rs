@@ -1,0 +1,74 @@
+//! What a request may be: limits that are looked at before anything else, and its body.
+
+use actix_http::header::{CONTENT_LENGTH, UPGRADE};
+use actix_http::{HttpMessage as _, Method, Payload, Request, StatusCode};
+use futures_util::StreamExt as _;
+
+use crate::connection::Limits;
+
+/// Whether a request is within the limits.
+///
+/// # Errors
+/// With what it is answered if it is not.
+pub fn check(request: &Request, limits: &Limits) -> Result<(), StatusCode> {
+    let target_bytes = match request.uri().path_and_query() {
+        Some(target) => target.as_str().len(),
+        None => request.uri().path().len(),
+    };
+    if target_bytes > limits.uri_bytes_max {
+        return Err(StatusCode::URI_TOO_LONG);
+    }
+    if head_bytes(request, target_bytes) > limits.head_bytes_max {
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    if announced_bytes(request).is_some_and(|bytes| bytes > limits.body_bytes_max) {
+        return Err(StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    Ok(())
+}
+
+/// The size of a head, as it would be written without spare white space.
+fn head_bytes(request: &Request, target_bytes: usize) -> usize {
+    let line = request.method().as_str().len() + target_bytes + "  HTTP/1.1\r\n".len();
+    let headers = request.headers().iter();
+    headers.fold(line + 2, |bytes, (name, value)| bytes + name.as_str().len() + value.len() + 4)
+}
+
+fn announced_bytes(request: &Request) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Takes the body out of a request, if it has one that comes to an end. What follows a CONNECT or
+/// a change to WebSocket is none: it is never read, and the connection ends with the answer.
+pub fn take_body(request: &mut Request) -> Option<Payload> {
+    let payload = request.take_payload();
+    if matches!(payload, Payload::None) {
+        return None;
+    }
+    let headers = request.headers();
+    let is_chunked = request.chunked().unwrap_or(false);
+    let is_upgrade = headers.contains_key(UPGRADE) || request.method() == Method::CONNECT;
+    let ends = is_chunked || (headers.contains_key(CONTENT_LENGTH) && !is_upgrade);
+    ends.then_some(payload)
+}
+
+/// Reads a body to its end, so that the connection can be used again; it is kept, or dropped as it
+/// comes.
+///
+/// # Errors
+/// With what the request is answered if the body is malformed or too long.
+pub async fn read(mut body: Payload, limits: &Limits, keep: bool) -> Result<Vec<u8>, StatusCode> {
+    let mut kept = Vec::new();
+    let mut bytes: u64 = 0;
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+        bytes += chunk.len() as u64;
+        if bytes > limits.body_bytes_max {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if keep {
+            kept.extend_from_slice(&chunk);
+        }
+    }
+    Ok(kept)
+}
