@@ -196,8 +196,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=56 << 10;
 
-/// The largest `pixel.max_body_bytes`: an event has to fit the log with all its headers.
-const BODY_BYTES_MAX: u64 = 512 << 10;
+/// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
+const MAX_BODY_BYTES: u64 = 512 << 10;
 
 impl Config {
     /// Checks what a type cannot say.
@@ -233,7 +233,6 @@ impl Config {
             body_timeout: self.pixel.body_timeout,
             head_bytes_max: bytes(self.pixel.max_head_bytes),
             uri_bytes_max: bytes(self.pixel.max_uri_bytes),
-            body_bytes_max: self.pixel.max_body_bytes.as_u64(),
             // Without keep-alive, the first request of a connection is its last.
             requests_max: match self.pixel.keep_alive {
                 Duration::ZERO => 1,
@@ -273,7 +272,7 @@ impl PixelConfig {
         let limits = [
             ("max_head_bytes", self.max_head_bytes, HEAD_BYTES, "1KiB and 56KiB"),
             ("max_uri_bytes", self.max_uri_bytes, 64..=*HEAD_BYTES.end(), "64B and 56KiB"),
-            ("max_body_bytes", self.max_body_bytes, 0..=BODY_BYTES_MAX, "0B and 512KiB"),
+            ("max_body_bytes", self.max_body_bytes, 1..=MAX_BODY_BYTES, "1B and 512KiB"),
         ];
         for (key, size, allowed, between) in limits {
             if !allowed.contains(&size.as_u64()) {

@@ -84,8 +84,6 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// The bytes of a request's target.
     pub uri_bytes_max: usize,
-    /// The bytes of a body.
-    pub body_bytes_max: u64,
     /// The requests of one connection; 0 is no limit.
     pub requests_max: u64,
 }
@@ -212,7 +210,7 @@ impl Connection {
 
     /// Counts an answer that no request gets as a whole.
     pub(crate) fn refused(&self, status: StatusCode) {
-        self.metrics.refused(status.as_str());
+        self.metrics.refused(status);
     }
 
     /// Closes it, for a reason that is counted.

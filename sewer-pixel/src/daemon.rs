@@ -56,12 +56,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     metrics.watch(committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
-    let shared = Shared {
-        lanes: committer.lanes(),
-        metrics: Arc::clone(&metrics),
-        policies: Policies::new(policy),
-        tls,
-    };
+    let policies = Policies::new(policy);
+    let shared = Shared { lanes: committer.lanes(), metrics: Arc::clone(&metrics), tls, policies };
     let pixel = PixelServer::start(listener, is_inherited, &config, shared)
         .context("start the pixel port")?;
     metrics.set_state(State::Serving);

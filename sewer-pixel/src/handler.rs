@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::body::BoxBody;
 use actix_http::header::{HeaderValue, RETRY_AFTER};
-use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
+use actix_http::{ConnectionType, Request, Response, StatusCode};
 use sewer_wal::Event;
 
 use crate::commit::{Durable, SubmitError, Submitter};
@@ -37,8 +37,7 @@ impl Handler {
     /// Answers a request.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
         let _in_flight = self.metrics.request();
-        let connection = request.conn_data::<Rc<Connection>>().map(Rc::clone);
-        let connection = connection.expect("the server gives each of its requests its connection");
+        let connection = connection_of(&request);
         let _busy = Busy { connection: &connection, connections: &self.connections };
         let policy = self.policy.get();
         let outcome = match self.submit(&policy, request, &connection).await {
@@ -46,24 +45,34 @@ impl Handler {
             Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
         };
-        let is_last = matches!(outcome, Err(Refused::Limit(_)))
-            || connection.is_worn_out()
-            || self.metrics.state() != State::Serving;
         let mut response = match outcome {
             Ok(answer) => {
                 self.metrics.answered(answer.status());
                 answer.into_response()
             }
-            Err(refused) => self.refuse(&refused),
+            Err(refused) => self.refuse(refused),
         };
-        if is_last {
+        if connection.is_worn_out() || self.metrics.state() != State::Serving {
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
     }
 
-    /// Hands the event over, and lets go of the request before anybody waits for the disk: so it
-    /// is at hand for the next request of any connection. Returns the answer and what it waits for.
+    /// Says to a client that asks before it sends its body whether that will be read.
+    ///
+    /// # Errors
+    /// The answer to the request, if it will not.
+    pub fn expect(&self, request: Request) -> Result<Request, Response<BoxBody>> {
+        let connection = connection_of(&request);
+        let body_bytes_max = self.policy.get().body_bytes_max();
+        match intake::check(&request, connection.limits(), body_bytes_max) {
+            Ok(()) => Ok(request),
+            Err(status) => Err(self.refuse(Refused::Limit(status))),
+        }
+    }
+
+    /// The answer, and what it waits for. The request is gone then: so it is at hand for the next
+    /// one of any connection while this one waits.
     async fn submit(
         &self,
         policy: &Policy,
@@ -71,19 +80,29 @@ impl Handler {
         connection: &Connection,
     ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
         let timestamp_ms = now_ms();
-        let body = intake::take_body(&mut request);
-        connection.begin(body.is_some(), self.connections.now());
-        intake::check(&request, connection.limits()).map_err(Refused::Limit)?;
+        let payload = intake::take_body(&mut request);
+        connection.begin(payload.is_some(), self.connections.now());
+        intake::check(&request, connection.limits(), policy.body_bytes_max())
+            .map_err(Refused::Limit)?;
         let head = Head::of(&request, connection.is_tls());
-        let recording = match policy.plan(&head) {
+        let plan = policy.plan(&head);
+        let body = match payload {
+            None => None,
+            Some(payload) => {
+                let keep = matches!(&plan, Plan::Record(recording) if recording.has_body());
+                let body = intake::read(payload, policy.body_bytes_max(), keep).await;
+                connection.has_body();
+                let body = body.map_err(Refused::Limit)?;
+                keep.then_some(body)
+            }
+        };
+        let recording = match plan {
             Plan::Record(recording) => recording,
             Plan::Answer(answer, why) => {
-                read(body, connection, false).await?;
                 self.metrics.unrecorded(why);
                 return Ok((answer, None));
             }
         };
-        let body = read(body, connection, recording.has_body()).await?;
         if self.metrics.is_full() {
             if policy.on_full() == OnFull::Reject {
                 return Err(Refused::Full);
@@ -102,36 +121,30 @@ impl Handler {
         Ok((recording.answer, waits.then_some(durable)))
     }
 
-    fn refuse(&self, refused: &Refused) -> Response<BoxBody> {
-        let status = match refused {
-            Refused::Limit(status) => *status,
-            Refused::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        };
+    fn refuse(&self, refused: Refused) -> Response<BoxBody> {
+        let status = refused.status();
         // What is malformed is counted where the connection ends.
         if status != StatusCode::BAD_REQUEST {
-            self.metrics.refused(status.as_str());
+            self.metrics.refused(status);
         }
         let mut response = Response::new(status);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        match refused {
+            // What is left of the request is not worth reading.
+            Refused::Limit(_) => {
+                response.head_mut().set_connection_type(ConnectionType::Close);
+            }
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
         response
     }
 }
 
-/// Reads a body to its end; it is returned if it is to be kept.
-async fn read(
-    body: Option<Payload>,
-    connection: &Connection,
-    keep: bool,
-) -> Result<Option<Vec<u8>>, Refused> {
-    let Some(body) = body else { return Ok(None) };
-    let kept = intake::read(body, connection.limits(), keep).await.map_err(Refused::Limit)?;
-    connection.has_body();
-    Ok(keep.then_some(kept))
+fn connection_of(request: &Request) -> Rc<Connection> {
+    let connection = request.conn_data::<Rc<Connection>>();
+    Rc::clone(connection.expect("the server gives each of its requests its connection"))
 }
 
 /// A request until it is answered, or until its connection is gone.
@@ -147,6 +160,7 @@ impl Drop for Busy<'_> {
 }
 
 /// Why a request was not recorded.
+#[derive(Clone, Copy, Debug)]
 enum Refused {
     /// It is over a limit, or malformed.
     Limit(StatusCode),
@@ -154,6 +168,18 @@ enum Refused {
     Full,
     /// The committer did not take the event.
     Submit(SubmitError),
+}
+
+impl Refused {
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Limit(status) => status,
+            Self::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Full | Self::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

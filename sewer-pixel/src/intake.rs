@@ -10,7 +10,7 @@ use crate::connection::Limits;
 ///
 /// # Errors
 /// With what it is answered if it is not.
-pub fn check(request: &Request, limits: &Limits) -> Result<(), StatusCode> {
+pub fn check(request: &Request, limits: &Limits, body_bytes_max: usize) -> Result<(), StatusCode> {
     let target_bytes = match request.uri().path_and_query() {
         Some(target) => target.as_str().len(),
         None => request.uri().path().len(),
@@ -21,7 +21,7 @@ pub fn check(request: &Request, limits: &Limits) -> Result<(), StatusCode> {
     if head_bytes(request, target_bytes) > limits.head_bytes_max {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    if announced_bytes(request).is_some_and(|bytes| bytes > limits.body_bytes_max) {
+    if announced_bytes(request).is_some_and(|bytes| bytes > body_bytes_max as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     Ok(())
@@ -57,13 +57,13 @@ pub fn take_body(request: &mut Request) -> Option<Payload> {
 ///
 /// # Errors
 /// With what the request is answered if the body is malformed or too long.
-pub async fn read(mut body: Payload, limits: &Limits, keep: bool) -> Result<Vec<u8>, StatusCode> {
+pub async fn read(mut body: Payload, bytes_max: usize, keep: bool) -> Result<Vec<u8>, StatusCode> {
     let mut kept = Vec::new();
-    let mut bytes: u64 = 0;
+    let mut bytes = 0;
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
-        bytes += chunk.len() as u64;
-        if bytes > limits.body_bytes_max {
+        bytes += chunk.len();
+        if bytes > bytes_max {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         if keep {

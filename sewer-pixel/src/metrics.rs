@@ -215,13 +215,13 @@ impl Metrics {
     pub fn answered(&self, status: StatusCode) {
         match self.answered.iter().find(|(of, _)| *of == status) {
             Some((_, counter)) => counter.inc(),
-            None => self.refused(status.as_str()),
+            None => self.refused(status),
         }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, code: &str) {
-        self.responses.with_label_values(&[code]).inc();
+    pub fn refused(&self, status: StatusCode) {
+        self.responses.with_label_values(&[status.as_str()]).inc();
     }
 
     /// A request was answered and not recorded, because the configuration says so.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::{DispatchError, ParseError};
-use actix_http::{ConnectionType, HttpService, KeepAlive, Request, Response, StatusCode};
+use actix_http::{HttpService, KeepAlive, Request, StatusCode};
 use actix_server::{Server, ServerHandle};
 use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
 use tokio::net::TcpStream;
@@ -21,7 +21,6 @@ use crate::commit::Lanes;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::handler::Handler;
-use crate::intake;
 use crate::metrics::Metrics;
 use crate::policy::current::{Current, Policies};
 use crate::proxy;
@@ -45,7 +44,7 @@ pub struct Shared {
     pub lanes: Lanes,
     /// What they count in.
     pub metrics: Arc<Metrics>,
-    /// What is answered and what is recorded; a reload replaces it.
+    /// What is answered and what is recorded.
     pub policies: Arc<Policies>,
     /// Certificate and key, if connections are encrypted.
     pub tls: Option<Arc<Tls>>,
@@ -137,6 +136,8 @@ async fn worker(
         connections: Rc::clone(&connections),
         policy: shared.policies.follow(),
     });
+    let asked = Rc::clone(&handler);
+    let expect = move |request: Request| std::future::ready(asked.expect(request));
     let answer = move |request: Request| {
         let handler = Rc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.answer(request).await) }
@@ -244,20 +245,5 @@ where
     } else if connection.is_worn_out() {
         // It may have sent more requests than it gets answers.
         connection.dismiss(None).await;
-    }
-}
-
-/// Before a client that asks first sends its body: whether that will be read.
-async fn expect(request: Request) -> Result<Request, Response<actix_http::body::BoxBody>> {
-    let connection = request.conn_data::<Rc<Connection>>().map(Rc::clone);
-    let connection = connection.expect("the server gives each of its requests its connection");
-    match intake::check(&request, connection.limits()) {
-        Ok(()) => Ok(request),
-        Err(status) => {
-            connection.refused(status);
-            let mut response = Response::new(status);
-            response.head_mut().set_connection_type(ConnectionType::Close);
-            Err(response)
-        }
     }
 }

@@ -39,6 +39,7 @@ use crate::request::{Peer, event};
 pub struct Policy {
     trusted_proxies: Box<[IpNet]>,
     forwarded_headers: ForwardedHeaders,
+    body_bytes_max: usize,
     on_full: OnFull,
     routes: Routes,
     cors: Option<Cors>,
@@ -112,6 +113,8 @@ impl Policy {
         Ok(Self {
             trusted_proxies: config.pixel.trusted_proxies.clone().into(),
             forwarded_headers: config.pixel.forwarded_headers,
+            body_bytes_max: usize::try_from(config.pixel.max_body_bytes.as_u64())
+                .unwrap_or(usize::MAX),
             on_full: config.wal.on_full,
             drop_rules: DropRules::new(&config.event.drop, &names)?,
             cors: Cors::new(&config.cors)?,
@@ -126,6 +129,12 @@ impl Policy {
     #[must_use]
     pub fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+
+    /// The size above which a body is refused.
+    #[must_use]
+    pub const fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max
     }
 
     /// What a request gets while the disk is full.
