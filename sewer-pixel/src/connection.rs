@@ -31,6 +31,8 @@ pub enum Phase {
     Body,
     /// The request is complete and waits for its answer; for that there is no limit here.
     Answering,
+    /// The last answer is given; what still comes is thrown away.
+    Closing,
 }
 
 /// Why a connection is closed from here.
@@ -112,6 +114,7 @@ pub struct Connection {
     is_clogged: Cell<bool>,
     /// Reading has stopped until the waker is called.
     is_parked: Cell<bool>,
+    is_ending: Cell<bool>,
     /// It gives up its buffers until bytes come.
     is_asleep: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -142,6 +145,7 @@ impl Connection {
             is_clean: Cell::new(true),
             is_clogged: Cell::new(false),
             is_parked: Cell::new(false),
+            is_ending: Cell::new(false),
             is_asleep: Cell::new(true),
             waker: RefCell::new(None),
             end: Cell::new(None),
@@ -189,17 +193,23 @@ impl Connection {
         self.phase.set(Phase::Answering);
     }
 
+    /// The answer that is about to be given is the last.
+    pub fn end_with_answer(&self) {
+        self.is_ending.set(true);
+    }
+
     /// The request is answered.
     pub fn finish(&self, now: Instant) {
-        self.phase.set(Phase::Idle);
+        self.phase.set(if self.is_ending.get() { Phase::Closing } else { Phase::Idle });
         self.since.set(now);
         self.renew_allowance();
         self.unpark();
     }
 
     /// Whether the answer to the present request is the connection's last.
-    pub fn is_worn_out(&self) -> bool {
-        self.limits.requests_max > 0 && self.requests.get() >= self.limits.requests_max
+    pub fn is_ending(&self) -> bool {
+        let requests_max = self.limits.requests_max;
+        self.is_ending.get() || (requests_max > 0 && self.requests.get() >= requests_max)
     }
 
     fn renew_allowance(&self) {
@@ -225,7 +235,7 @@ impl Connection {
     /// Holds it to the limits in time.
     pub(crate) fn check(&self, now: Instant, tick: Duration) {
         let (limit, end) = match self.phase.get() {
-            Phase::Opening => (self.limits.header_timeout, End::Idle),
+            Phase::Opening | Phase::Closing => (self.limits.header_timeout, End::Idle),
             Phase::Idle => (self.limits.keep_alive, End::Idle),
             Phase::Head => (self.limits.header_timeout, End::HeadTimeout),
             Phase::Body => (self.limits.body_timeout, End::BodyTimeout),
@@ -268,7 +278,7 @@ impl Connection {
         }
         match self.phase.get() {
             // The dispatcher limits what it holds of a body by itself.
-            Phase::Body => return true,
+            Phase::Body | Phase::Closing => return true,
             Phase::Answering => self.is_parked.set(true),
             Phase::Opening | Phase::Idle | Phase::Head => {
                 if self.has_yielded.replace(true) {

@@ -13,7 +13,7 @@ use crate::commit::{Durable, SubmitError, Submitter};
 use crate::config::{Ack, OnFull};
 use crate::connection::Connection;
 use crate::head::Head;
-use crate::intake;
+use crate::intake::{self, Body};
 use crate::metrics::{Metrics, State};
 use crate::policy::answer::Answer;
 use crate::policy::current::Current;
@@ -50,9 +50,10 @@ impl Handler {
                 self.metrics.answered(answer.status());
                 answer.into_response()
             }
-            Err(refused) => self.refuse(refused),
+            Err(refused) => self.refuse(refused, &connection),
         };
-        if connection.is_worn_out() || self.metrics.state() != State::Serving {
+        if connection.is_ending() || self.metrics.state() != State::Serving {
+            connection.end_with_answer();
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
@@ -67,7 +68,11 @@ impl Handler {
         let body_bytes_max = self.policy.get().body_bytes_max();
         match intake::check(&request, connection.limits(), body_bytes_max) {
             Ok(()) => Ok(request),
-            Err(status) => Err(self.refuse(Refused::Limit(status))),
+            Err(status) => {
+                let response = self.refuse(Refused::Limit(status), &connection);
+                connection.finish(self.connections.now());
+                Err(response)
+            }
         }
     }
 
@@ -81,14 +86,18 @@ impl Handler {
     ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
         let timestamp_ms = now_ms();
         let payload = intake::take_body(&mut request);
-        connection.begin(payload.is_some(), self.connections.now());
+        connection.begin(matches!(payload, Body::Ends(_)), self.connections.now());
         intake::check(&request, connection.limits(), policy.body_bytes_max())
             .map_err(Refused::Limit)?;
         let head = Head::of(&request, connection.is_tls());
         let plan = policy.plan(&head);
         let body = match payload {
-            None => None,
-            Some(payload) => {
+            Body::None => None,
+            Body::Endless => {
+                connection.end_with_answer();
+                None
+            }
+            Body::Ends(payload) => {
                 let keep = matches!(&plan, Plan::Record(recording) if recording.has_body());
                 let body = intake::read(payload, policy.body_bytes_max(), keep).await;
                 connection.has_body();
@@ -121,7 +130,7 @@ impl Handler {
         Ok((recording.answer, waits.then_some(durable)))
     }
 
-    fn refuse(&self, refused: Refused) -> Response<BoxBody> {
+    fn refuse(&self, refused: Refused, connection: &Connection) -> Response<BoxBody> {
         let status = refused.status();
         // What is malformed is counted where the connection ends.
         if status != StatusCode::BAD_REQUEST {
@@ -131,6 +140,7 @@ impl Handler {
         match refused {
             // What is left of the request is not worth reading.
             Refused::Limit(_) => {
+                connection.end_with_answer();
                 response.head_mut().set_connection_type(ConnectionType::Close);
             }
             _ if status == StatusCode::SERVICE_UNAVAILABLE => {

@@ -38,18 +38,28 @@ fn announced_bytes(request: &Request) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Takes the body out of a request, if it has one that comes to an end. What follows a CONNECT or
-/// a change to WebSocket is none: it is never read, and the connection ends with the answer.
-pub fn take_body(request: &mut Request) -> Option<Payload> {
+/// What follows the head of a request.
+pub enum Body {
+    /// Nothing: the next request.
+    None,
+    /// A body that comes to an end.
+    Ends(Payload),
+    /// What belongs to a CONNECT or a change to WebSocket. It is never read, and the connection ends
+    /// with the answer.
+    Endless,
+}
+
+/// Takes the body out of a request.
+pub fn take_body(request: &mut Request) -> Body {
     let payload = request.take_payload();
     if matches!(payload, Payload::None) {
-        return None;
+        return Body::None;
     }
     let headers = request.headers();
     let is_chunked = request.chunked().unwrap_or(false);
     let is_upgrade = headers.contains_key(UPGRADE) || request.method() == Method::CONNECT;
     let ends = is_chunked || (headers.contains_key(CONTENT_LENGTH) && !is_upgrade);
-    ends.then_some(payload)
+    if ends { Body::Ends(payload) } else { Body::Endless }
 }
 
 /// Reads a body to its end, so that the connection can be used again; it is kept, or dropped as it

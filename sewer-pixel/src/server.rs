@@ -242,7 +242,7 @@ where
             _ => StatusCode::BAD_REQUEST,
         });
         connection.dismiss(None).await;
-    } else if connection.is_worn_out() {
+    } else if result.is_ok() && connection.is_ending() {
         // It may have sent more requests than it gets answers.
         connection.dismiss(None).await;
     }

@@ -51,6 +51,15 @@ impl Connection {
         Ok(Self { stream, unread: Vec::new() })
     }
 
+    /// Everything that comes until the peer closes.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.unread);
+        match self.stream.read_to_end(&mut rest) {
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => Err(e),
+            _ => Ok(rest),
+        }
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
