@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
-pub use self::answers::{AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
 pub use self::events::{
     CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
 };
@@ -91,23 +91,12 @@ pub struct PixelConfig {
     pub response: Response,
     /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
     pub well_known: bool,
-    /// `[[pixel.route]]`: what is different for some paths.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub route: Vec<RouteConfig>,
     /// `[pixel.tls]`: certificate and key; with them the port speaks HTTPS and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
-}
-
-/// When a request is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ack {
-    /// When its event is on stable storage.
-    #[default]
-    Durable,
-    /// When its event waits for the disk: a crash loses it.
-    Received,
+    /// `[[pixel.route]]`: what is different for some paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteConfig>,
 }
 
 /// `[status]`
@@ -175,8 +164,8 @@ impl Default for PixelConfig {
             forwarded_headers: ForwardedHeaders::default(),
             response: Response::default(),
             well_known: true,
-            route: Vec::new(),
             tls: None,
+            route: Vec::new(),
         }
     }
 }
@@ -244,7 +233,11 @@ impl Config {
             body_timeout: self.pixel.body_timeout,
             head_bytes_max: bytes(self.pixel.max_head_bytes),
             uri_bytes_max: bytes(self.pixel.max_uri_bytes),
-            requests_max: self.pixel.max_requests_per_connection,
+            // Without keep-alive, the first request of a connection is its last.
+            requests_max: match self.pixel.keep_alive {
+                Duration::ZERO => 1,
+                _ => self.pixel.max_requests_per_connection,
+            },
         }
     }
 
@@ -291,7 +284,11 @@ impl PixelConfig {
             ("header_timeout", self.header_timeout),
             ("body_timeout", self.body_timeout),
         ];
-        match times.into_iter().find(|(_, time)| *time < Duration::from_millis(100)) {
+        // None at all means no keep-alive.
+        let is_too_short = |key: &str, time: Duration| {
+            time < Duration::from_millis(100) && !(key == "keep_alive" && time.is_zero())
+        };
+        match times.into_iter().find(|(key, time)| is_too_short(key, *time)) {
             Some((key, _)) => Err(format!("key `pixel.{key}`: must be at least 100ms")),
             None => Ok(()),
         }

@@ -55,8 +55,17 @@ fn first_entry<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]
 /// The first element of a Forwarded header; `None` if it is malformed.
 fn element(header: &[u8]) -> Option<Forwarded<'_>> {
     let mut found = Forwarded::default();
-    let mut rest = header;
+    let mut rest = header.trim_ascii_start();
     loop {
+        match rest.split_first() {
+            None | Some((b',', _)) => break,
+            // Between two of these there may be nothing.
+            Some((b';', next)) => {
+                rest = next.trim_ascii_start();
+                continue;
+            }
+            Some(_) => {}
+        }
         let (name, value, after) = pair(rest)?;
         let place = match name {
             name if name.eq_ignore_ascii_case(b"for") => Some(&mut found.client),
@@ -64,16 +73,13 @@ fn element(header: &[u8]) -> Option<Forwarded<'_>> {
             name if name.eq_ignore_ascii_case(b"proto") => Some(&mut found.proto),
             _ => None,
         };
-        if let Some(place) = place
-            && place.replace(value).is_some()
-        {
+        if place.is_some_and(|place| place.replace(value).is_some()) {
             return None;
         }
-        match after.split_first() {
-            Some((b';', next)) => rest = next,
-            None | Some((b',', _)) => break,
-            Some(_) => return None,
+        if !matches!(after.first(), None | Some(b';' | b',')) {
+            return None;
         }
+        rest = after;
     }
     found.client = found.client.map(without_port);
     Some(found)
@@ -82,7 +88,7 @@ fn element(header: &[u8]) -> Option<Forwarded<'_>> {
 /// `name=value` or `name="value"`, and what follows it.
 fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let equals = text.iter().position(|&byte| byte == b'=')?;
-    let (name, value) = (text[..equals].trim_ascii(), &text[equals + 1..]);
+    let (name, value) = (&text[..equals], &text[equals + 1..]);
     let (value, after) = if let Some(quoted) = value.strip_prefix(b"\"") {
         let end = quoted.iter().position(|&byte| byte == b'"')?;
         (&quoted[..end], &quoted[end + 1..])
@@ -92,7 +98,11 @@ fn pair(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     };
     // Neither an address nor a host has anything to escape.
     let is_plain = |&byte: &u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
-    let is_sound = !name.is_empty() && !value.is_empty() && value.iter().all(is_plain);
+    let is_name = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_sound = !name.is_empty()
+        && name.iter().all(is_name)
+        && !value.is_empty()
+        && value.iter().all(is_plain);
     is_sound.then_some((name, value, after.trim_ascii()))
 }
 
@@ -135,6 +145,7 @@ mod tests {
             ("for=unknown", [Some("unknown"), None, None]),
             ("secret=\"a;b,c\" ; HOST=a.example", [None, Some("a.example"), None]),
             ("proto=https", [None, None, Some("https")]),
+            (";; for=1.1.1.1;;host=h; ", [Some("1.1.1.1"), Some("h"), None]),
         ] {
             let headers = headers(&[("forwarded", value), ("forwarded", "for=1.1.1.1")]);
             let found = Forwarded::from(&headers, ForwardedHeaders::Forwarded);
@@ -146,17 +157,20 @@ mod tests {
     fn what_is_malformed_says_nothing() {
         for value in [
             "",
+            ", for=1",
             "for",
             "for=",
             "=1",
             "for=\"1",
             "for=\"\"",
-            "for=1;",
-            "for=1;;host=h",
+            "for=1 host=h",
             "for=a b",
             "for=\"a\"b",
             "for=1;for=2",
             "for=\"\\1\"",
+            "for =1",
+            "for= ;host=h",
+            "for=1;x",
         ] {
             let mut headers = HeaderMap::new();
             headers.append(FORWARDED, HeaderValue::from_str(value).unwrap());

@@ -6,10 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::body::BoxBody;
 use actix_http::header::{HeaderValue, RETRY_AFTER};
-use actix_http::{ConnectionType, Payload, Request, Response, StatusCode};
+use actix_http::{ConnectionType, Request, Response, StatusCode};
 use sewer_wal::Event;
 
-use crate::body::{self, BodyError};
 use crate::commit::{Durable, SubmitError, Submitter};
 use crate::config::{Ack, OnFull};
 use crate::connection::Connection;
@@ -32,10 +31,6 @@ pub struct Handler {
     pub connections: Rc<Connections>,
     /// What is answered and what is recorded.
     pub policy: Current,
-    /// What a request gets while the disk is full.
-    pub on_full: OnFull,
-    /// When a request is answered.
-    pub ack: Ack,
 }
 
 impl Handler {
@@ -46,10 +41,8 @@ impl Handler {
         let _busy = Busy { connection: &connection, connections: &self.connections };
         let policy = self.policy.get();
         let outcome = match self.submit(&policy, request, &connection).await {
-            Ok((answer, Some(durable))) if self.ack == Ack::Durable => {
-                durable.await.map(|()| answer).map_err(Refused::Submit)
-            }
-            Ok((answer, _)) => Ok(answer),
+            Ok((answer, Some(durable))) => durable.await.map(|()| answer).map_err(Refused::Submit),
+            Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
         };
         let mut response = match outcome {
@@ -98,7 +91,6 @@ impl Handler {
             .map_err(Refused::Limit)?;
         let head = Head::of(&request, connection.is_tls());
         let plan = policy.plan(&head);
-        let is_body_recorded = matches!(&plan, Plan::Record(recording) if recording.has_body());
         let body = match payload {
             Body::None => None,
             Body::Endless => {
@@ -106,9 +98,11 @@ impl Handler {
                 None
             }
             Body::Ends(payload) => {
-                let body = receive(policy, is_body_recorded, &head, payload).await;
+                let keep = matches!(&plan, Plan::Record(recording) if recording.has_body());
+                let body = intake::read(payload, policy.body_bytes_max(), keep).await;
                 connection.has_body();
-                body.map_err(Refused::Body)?
+                let body = body.map_err(Refused::Limit)?;
+                keep.then_some(body)
             }
         };
         let recording = match plan {
@@ -119,21 +113,21 @@ impl Handler {
             }
         };
         if self.metrics.is_full() {
-            if self.on_full == OnFull::Reject {
+            if policy.on_full() == OnFull::Reject {
                 return Err(Refused::Full);
             }
             self.metrics.dropped();
             return Ok((recording.answer, None));
         }
         let submit = |event: &Event<'_>| self.submitter.submit(event);
-        match recording.with_event(&head, body.as_deref(), timestamp_ms, submit) {
-            Some(Ok(durable)) => Ok((recording.answer, Some(durable))),
-            Some(Err(error)) => Err(Refused::Submit(error)),
-            None => {
-                self.metrics.unrecorded(Unrecorded::DropRule);
-                Ok((recording.answer, None))
-            }
-        }
+        let submitted = recording.with_event(&head, body.as_deref(), timestamp_ms, submit);
+        let Some(submitted) = submitted else {
+            self.metrics.unrecorded(Unrecorded::DropRule);
+            return Ok((recording.answer, None));
+        };
+        let durable = submitted.map_err(Refused::Submit)?;
+        let waits = recording.ack() == Ack::Durable;
+        Ok((recording.answer, waits.then_some(durable)))
     }
 
     fn refuse(&self, refused: Refused, connection: &Connection) -> Response<BoxBody> {
@@ -145,7 +139,7 @@ impl Handler {
         let mut response = Response::new(status);
         match refused {
             // What is left of the request is not worth reading.
-            Refused::Limit(_) | Refused::Body(_) => {
+            Refused::Limit(_) => {
                 connection.end_with_answer();
                 response.head_mut().set_connection_type(ConnectionType::Close);
             }
@@ -163,21 +157,6 @@ fn connection_of(request: &Request) -> Rc<Connection> {
     Rc::clone(connection.expect("the server gives each of its requests its connection"))
 }
 
-/// Reads a body to its end, and keeps it if the event has it.
-async fn receive(
-    policy: &Policy,
-    is_recorded: bool,
-    head: &Head<'_>,
-    payload: Payload,
-) -> Result<Option<Vec<u8>>, BodyError> {
-    let bytes_max = policy.body_bytes_max();
-    if is_recorded {
-        body::read(head.headers, payload, bytes_max).await.map(Some)
-    } else {
-        intake::discard(payload, bytes_max).await.map(|()| None)
-    }
-}
-
 /// A request until it is answered, or until its connection is gone.
 struct Busy<'a> {
     connection: &'a Connection,
@@ -193,12 +172,10 @@ impl Drop for Busy<'_> {
 /// Why a request was not recorded.
 #[derive(Clone, Copy, Debug)]
 enum Refused {
-    /// It is over a limit.
+    /// It is over a limit, or malformed.
     Limit(StatusCode),
     /// The disk is full.
     Full,
-    /// The body was not to be had.
-    Body(BodyError),
     /// The committer did not take the event.
     Submit(SubmitError),
 }
@@ -207,8 +184,6 @@ impl Refused {
     const fn status(self) -> StatusCode {
         match self {
             Self::Limit(status) => status,
-            Self::Body(BodyError::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Body(BodyError::Broken) => StatusCode::BAD_REQUEST,
             Self::Submit(SubmitError::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Full | Self::Submit(SubmitError::Overloaded | SubmitError::Closed) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -4,7 +4,6 @@ use actix_http::header::{CONTENT_LENGTH, UPGRADE};
 use actix_http::{HttpMessage as _, Method, Payload, Request, StatusCode};
 use futures_util::StreamExt as _;
 
-use crate::body::BodyError;
 use crate::connection::Limits;
 
 /// Whether a request is within the limits.
@@ -63,17 +62,23 @@ pub fn take_body(request: &mut Request) -> Body {
     if ends { Body::Ends(payload) } else { Body::Endless }
 }
 
-/// Reads a body that nobody wants, so that the connection can be used again.
+/// Reads a body to its end, so that the connection can be used again; it is kept, or dropped as it
+/// comes.
 ///
 /// # Errors
-/// If it is malformed or too long.
-pub async fn discard(mut body: Payload, bytes_max: usize) -> Result<(), BodyError> {
+/// With what the request is answered if the body is malformed or too long.
+pub async fn read(mut body: Payload, bytes_max: usize, keep: bool) -> Result<Vec<u8>, StatusCode> {
+    let mut kept = Vec::new();
     let mut bytes = 0;
     while let Some(chunk) = body.next().await {
-        bytes += chunk.map_err(|_| BodyError::Broken)?.len();
+        let chunk = chunk.map_err(|_| StatusCode::BAD_REQUEST)?;
+        bytes += chunk.len();
         if bytes > bytes_max {
-            return Err(BodyError::TooLarge);
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        if keep {
+            kept.extend_from_slice(&chunk);
         }
     }
-    Ok(())
+    Ok(kept)
 }

@@ -5,14 +5,14 @@
 //! - [`proxy`] and [`tls`] what comes before HTTP; [`stream`], [`connection`] and [`sweep`] what a
 //!   connection may do
 //! - [`handler`] from a request to its answer; [`intake`] what a request may be
-//! - [`head`], [`body`] what a request is; [`request`] from that to an event
-//! - [`forwarded`] what a proxy says of the client; [`policy`] what is answered and what recorded
+//! - [`head`] what is borrowed from a request; [`forwarded`] what a proxy says of its sender;
+//!   [`request`] from both to an event
+//! - [`policy`] what is answered and what is recorded
 //! - [`commit`] group commit: one fsync for all that wait
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
 //! - [`config`] what can be set; [`check`] whether it would work; [`metrics`] what is counted
 
-pub mod body;
 pub mod check;
 pub mod commit;
 pub mod config;

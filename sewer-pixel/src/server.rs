@@ -14,7 +14,6 @@ use actix_http::error::{DispatchError, ParseError};
 use actix_http::{HttpService, KeepAlive, Request, StatusCode};
 use actix_server::{Server, ServerHandle};
 use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
-use ipnet::IpNet;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -23,7 +22,7 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::handler::Handler;
 use crate::metrics::Metrics;
-use crate::policy::current::Policies;
+use crate::policy::current::{Current, Policies};
 use crate::proxy;
 use crate::stream::{Guarded, Stream};
 use crate::sweep::{Connections, Open};
@@ -129,7 +128,6 @@ async fn worker(
     shared: Shared,
     stopping: watch::Receiver<bool>,
 ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
-    let trusted: Arc<[IpNet]> = config.pixel.trusted_proxies.clone().into();
     let metrics = Arc::clone(&shared.metrics);
     let connections = Connections::start(config.connection_limits(), metrics, stopping);
     let handler = Rc::new(Handler {
@@ -137,8 +135,6 @@ async fn worker(
         metrics: Arc::clone(&shared.metrics),
         connections: Rc::clone(&connections),
         policy: shared.policies.follow(),
-        on_full: config.wal.on_full,
-        ack: config.pixel.ack,
     });
     let asked = Rc::clone(&handler);
     let expect = move |request: Request| std::future::ready(asked.expect(request));
@@ -157,7 +153,7 @@ async fn worker(
         })
         .h1(fn_service(answer));
     let opener = Opener {
-        proxies: config.pixel.proxy_protocol.then_some(trusted),
+        policy: config.pixel.proxy_protocol.then(|| shared.policies.follow()),
         tls: shared.tls,
         metrics: shared.metrics,
     };
@@ -182,7 +178,7 @@ async fn worker(
 /// What happens to a connection before HTTP.
 struct Opener {
     /// Who may speak the PROXY protocol, and must.
-    proxies: Option<Arc<[IpNet]>>,
+    policy: Option<Current>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
 }
@@ -190,8 +186,9 @@ struct Opener {
 impl Opener {
     /// Makes a connection ready; `false` if that fails, which is counted.
     async fn open(&self, connection: &Connection) -> bool {
-        if let Some(proxies) = &self.proxies {
-            let Some(header) = connection.within(proxy::receive(connection, proxies)).await else {
+        if let Some(policy) = self.policy.as_ref().map(Current::get) {
+            let header = proxy::receive(connection, policy.trusted_proxies());
+            let Some(header) = connection.within(header).await else {
                 return false;
             };
             match header {

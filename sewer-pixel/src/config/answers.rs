@@ -7,6 +7,17 @@ use std::time::Duration;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// When a request is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// When its event is on stable storage.
+    #[default]
+    Durable,
+    /// When its event waits for the disk: a crash loses it.
+    Received,
+}
+
 /// What a recorded request is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Response {
@@ -44,6 +55,9 @@ pub struct RouteConfig {
     /// Whether the requests are recorded.
     #[serde(default = "yes")]
     pub log: bool,
+    /// When a request is answered, if not as `pixel.ack` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Ack>,
     /// Whether the body is recorded, as the field `body`.
     #[serde(default)]
     pub body: bool,

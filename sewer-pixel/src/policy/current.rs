@@ -84,21 +84,21 @@ impl Current {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, OnFull};
 
-    fn policy(max_body_bytes: &str) -> Policy {
-        let text = format!("[pixel]\nmax_body_bytes = \"{max_body_bytes}\"\n");
+    fn policy(on_full: &str) -> Policy {
+        let text = format!("[wal]\non_full = \"{on_full}\"\n");
         Policy::new(&toml::from_str::<Config>(&text).unwrap()).unwrap()
     }
 
     #[test]
     fn a_request_keeps_the_policy_it_began_with_and_the_next_one_has_the_new() {
-        let policies = Policies::new(policy("1KiB"));
+        let policies = Policies::new(policy("reject"));
         let current = policies.follow();
         let before = current.get();
-        policies.replace(policy("2KiB"));
-        assert_eq!(before.body_bytes_max(), 1024);
-        assert_eq!(current.get().body_bytes_max(), 2048);
-        assert_eq!(policies.follow().get().body_bytes_max(), 2048);
+        policies.replace(policy("drop"));
+        assert_eq!(before.on_full(), OnFull::Reject);
+        assert_eq!(current.get().on_full(), OnFull::Drop);
+        assert_eq!(policies.follow().get().on_full(), OnFull::Drop);
     }
 }

@@ -29,7 +29,7 @@ use self::fields::Fields;
 use self::privacy::Privacy;
 use self::routes::{Route, Routes};
 use self::visitor::{Visitor, VisitorCookie};
-use crate::config::{Config, ForwardedHeaders, Honour};
+use crate::config::{Ack, Config, ForwardedHeaders, Honour, OnFull};
 use crate::forwarded::Forwarded;
 use crate::head::Head;
 use crate::request::{Peer, event};
@@ -40,6 +40,7 @@ pub struct Policy {
     trusted_proxies: Box<[IpNet]>,
     forwarded_headers: ForwardedHeaders,
     body_bytes_max: usize,
+    on_full: OnFull,
     routes: Routes,
     cors: Option<Cors>,
     fields: Fields,
@@ -114,6 +115,7 @@ impl Policy {
             forwarded_headers: config.pixel.forwarded_headers,
             body_bytes_max: usize::try_from(config.pixel.max_body_bytes.as_u64())
                 .unwrap_or(usize::MAX),
+            on_full: config.wal.on_full,
             drop_rules: DropRules::new(&config.event.drop, &names)?,
             cors: Cors::new(&config.cors)?,
             privacy: Privacy::new(&config.privacy)?,
@@ -123,10 +125,22 @@ impl Policy {
         })
     }
 
-    /// The size above which a body is not recorded, but refused.
+    /// Whose forwarded headers are believed.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+
+    /// The size above which a body is refused.
     #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         self.body_bytes_max
+    }
+
+    /// What a request gets while the disk is full.
+    #[must_use]
+    pub const fn on_full(&self) -> OnFull {
+        self.on_full
     }
 
     /// What the head of a request asks for.
@@ -164,6 +178,12 @@ impl Policy {
 }
 
 impl Recording<'_> {
+    /// When the answer is sent.
+    #[must_use]
+    pub const fn ack(&self) -> Ack {
+        self.route.ack
+    }
+
     /// Whether the event has the body of the request.
     #[must_use]
     pub const fn has_body(&self) -> bool {

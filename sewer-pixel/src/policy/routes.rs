@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::Unrecorded;
 use super::answer::Content;
-use crate::config::{Config, Response, RouteConfig};
+use crate::config::{Ack, Config, Response, RouteConfig};
 
 /// What holds for the paths that begin with a prefix.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Route {
     pub content: Content,
     /// Why the requests are not recorded, if they are not.
     pub unrecorded: Option<Unrecorded>,
+    /// When the answer is sent.
+    pub ack: Ack,
     /// Whether the body is recorded.
     pub body: bool,
     /// The names and values that every event carries: those of `event.static`, and over them those
@@ -37,6 +39,7 @@ impl Routes {
             prefix: String::new(),
             response: None,
             log: true,
+            ack: None,
             body: false,
             fields: std::collections::BTreeMap::new(),
         };
@@ -85,6 +88,7 @@ impl Route {
                 Response::Gif => Content::Gif,
             },
             unrecorded: (!route.log).then_some(Unrecorded::Route),
+            ack: route.ack.unwrap_or(config.pixel.ack),
             body: route.body,
             fields: fields.into_iter().collect(),
         }
@@ -104,6 +108,7 @@ fn add_well_known(routes: &mut Vec<Route>) {
                 is_exact: true,
                 content,
                 unrecorded: Some(Unrecorded::WellKnown),
+                ack: Ack::Received,
                 body: false,
                 fields: Box::default(),
             });
