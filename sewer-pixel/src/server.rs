@@ -8,7 +8,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::KeepAlive;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use ipnet::IpNet;
+use sewer_ops::reload::Live;
 
 use crate::commit::{Lanes, SubmitError, Submitter};
 use crate::config::{Config, OnFull};
@@ -25,19 +25,21 @@ pub const BACKLOG: u32 = 4096;
 pub fn serve(
     listener: TcpListener,
     config: &Config,
+    live: Arc<Live<Config>>,
     lanes: Lanes,
     metrics: Arc<Metrics>,
 ) -> std::io::Result<(Server, ServerHandle)> {
-    let trusted: Arc<[IpNet]> = config.pixel.trusted_proxies.clone().into();
-    let on_full = config.wal.on_full;
+    let connections = Arc::clone(&metrics);
     let server = HttpServer::new(move || {
         let worker = Worker {
             submitter: lanes.attach(),
             metrics: Arc::clone(&metrics),
-            trusted_proxies: Arc::clone(&trusted),
-            on_full,
+            config: Arc::clone(&live),
         };
         App::new().app_data(web::Data::new(worker)).default_service(web::to(pixel))
+    })
+    .on_connect(move |_, data| {
+        data.insert(connections.connection());
     })
     .workers(config.workers())
     .max_connections(config.pixel.max_connections)
@@ -56,14 +58,20 @@ pub fn serve(
 struct Worker {
     submitter: Submitter,
     metrics: Arc<Metrics>,
-    trusted_proxies: Arc<[IpNet]>,
-    on_full: OnFull,
+    config: Arc<Live<Config>>,
 }
 
 async fn pixel(request: HttpRequest, worker: web::Data<Worker>) -> HttpResponse {
     let _in_flight = worker.metrics.request();
-    let mut response = match record(&request, &worker).await {
-        Err(Refused::Full) if worker.on_full == OnFull::Drop => {
+    let config = worker.config.get();
+    let result = record(&request, &worker, &config).await;
+    if let Err(refused) = &result
+        && !(matches!(refused, Refused::Full) && config.wal.on_full == OnFull::Drop)
+    {
+        worker.metrics.rejected(refused.reason());
+    }
+    let mut response = match result {
+        Err(Refused::Full) if config.wal.on_full == OnFull::Drop => {
             worker.metrics.dropped();
             HttpResponse::NoContent()
         }
@@ -96,11 +104,23 @@ enum Refused {
     Submit(SubmitError),
 }
 
-async fn record(request: &HttpRequest, worker: &Worker) -> Result<(), Refused> {
+impl Refused {
+    /// Its name in the metrics.
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::Full => "disk_full",
+            Self::Submit(SubmitError::Overloaded) => "overloaded",
+            Self::Submit(SubmitError::TooLarge) => "too_large",
+            Self::Submit(SubmitError::Closed) => "wal_failed",
+        }
+    }
+}
+
+async fn record(request: &HttpRequest, worker: &Worker, config: &Config) -> Result<(), Refused> {
     if worker.metrics.is_full() {
         return Err(Refused::Full);
     }
-    let peer = Peer::new(request.peer_addr(), &worker.trusted_proxies);
+    let peer = Peer::new(request.peer_addr(), &config.pixel.trusted_proxies);
     let event = event(request, &peer, now_ms());
     worker.submitter.submit(&event).map_err(Refused::Submit)?.await.map_err(Refused::Submit)
 }

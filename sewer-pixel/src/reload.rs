@@ -1,0 +1,56 @@
+//! Which keys take new values while the pixel runs, and who takes them.
+//!
+//! Whoever reads [`Live`] configuration for each request has it with the next one; what needs more
+//! than that, such as another file to be read, is a part of its own.
+
+use std::sync::Arc;
+
+use sewer_ops::access::Allowed;
+use sewer_ops::logging::{LogConfig, LogLevel};
+use sewer_ops::program::{Configuration, Sources};
+use sewer_ops::reload::{Live, Reloader};
+
+use crate::config::{Config, STANDARD_FILE};
+
+/// The keys that are read from the live configuration whenever they are needed.
+const LIVE: &[&str] = &[
+    "pixel.trusted_proxies",
+    "pixel.drain_delay",
+    "wal.min_free_bytes",
+    "wal.max_bytes",
+    "wal.on_full",
+];
+
+impl Configuration for Config {
+    const STANDARD_FILE: &'static str = STANDARD_FILE;
+
+    fn validated(self) -> Result<Self, String> {
+        self.validate()?;
+        Ok(self)
+    }
+
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+/// A reloader with the parts that need nothing but the configuration.
+pub fn reloader(
+    sources: Sources,
+    live: &Arc<Live<Config>>,
+    allowed: &Allowed,
+    log: LogLevel,
+) -> Reloader<Config> {
+    let mut reloader = Reloader::new(sources, (*live.get()).clone(), log);
+    let live = Arc::clone(live);
+    reloader.part(LIVE, move |config| {
+        let (live, config) = (Arc::clone(&live), config.clone());
+        Ok(Box::new(move || live.set(config)))
+    });
+    let allowed = allowed.clone();
+    reloader.part(&["status.allow"], move |config| {
+        let (allowed, networks) = (allowed.clone(), config.status.allow.clone());
+        Ok(Box::new(move || allowed.set(networks)))
+    });
+    reloader
+}
