@@ -90,9 +90,9 @@ fn loopback_and_private_networks_may_see_figures_by_default() {
             assert_eq!(get(&address, path).status, 200, "{path}");
         }
         for (request, status) in [
-            ("POST /stats HTTP/1.0\r\n\r\n", 405),
-            ("DELETE /metrics HTTP/1.0\r\n\r\n", 405),
-            ("POST / HTTP/1.0\r\n\r\n", 200),
+            ("POST /stats HTTP/1.0\r\nContent-Length: 0\r\n\r\n", 405),
+            ("DELETE /metrics HTTP/1.0\r\nContent-Length: 0\r\n\r\n", 405),
+            ("POST / HTTP/1.0\r\nContent-Length: 0\r\n\r\n", 200),
         ] {
             let mut connection = Connection::open(&address).unwrap();
             let response = connection.request(request.as_bytes()).unwrap();
