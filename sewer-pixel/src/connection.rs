@@ -221,6 +221,11 @@ impl Connection {
     /// Counts an answer that no request gets as a whole.
     pub(crate) fn refused(&self, status: StatusCode) {
         self.metrics.refused(status);
+        self.metrics.rejected(match self.end.get() {
+            Some(end) => end.reason(),
+            None if status == StatusCode::BAD_REQUEST => "malformed",
+            None => "head_too_large",
+        });
     }
 
     /// Closes it, for a reason that is counted.
