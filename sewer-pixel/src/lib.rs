@@ -12,8 +12,8 @@
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
 //! - [`config`] what can be set; [`check`] whether it would work; [`reload`] what can change
-//! - [`state`] what it is doing; [`metrics`] what is counted; [`sampler`] looks at it now and then, for [`rates`], and for the
-//!   [`history`] (of [`latency`], among others) that [`history_file`] keeps
+//! - [`state`] what it is doing; [`metrics`] what is counted; [`sampler`] looks at it now and then,
+//!   for [`rates`], and for the [`history`] (of [`latency`], among others) that [`history_file`] keeps
 //! - [`report`] what of it the status port tells
 
 pub mod check;
