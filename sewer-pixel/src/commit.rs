@@ -298,7 +298,9 @@ impl Loop<'_> {
                 self.sleep();
             }
             if self.wal.next_tick().is_some_and(|at| at <= Instant::now()) {
+                let step = self.metrics.pulse().step();
                 self.wal.tick()?;
+                drop(step);
                 self.show_position();
             }
         }
@@ -335,7 +337,9 @@ impl Loop<'_> {
 
     fn commit(&mut self, taken: &[(Arc<Lane>, u64)]) -> Result<(), WalError> {
         let begun = Instant::now();
+        let step = self.metrics.pulse().step();
         self.wal.append(&self.batch)?;
+        drop(step);
         self.metrics.committed(self.batch.len(), self.batch.framed_bytes(), begun.elapsed());
         self.show_position();
         for (lane, through) in taken {

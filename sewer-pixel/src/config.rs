@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
@@ -74,7 +75,10 @@ pub struct PixelConfig {
     pub max_body_bytes: ByteSize,
     /// The requests after which a connection is closed; 0 means never.
     pub max_requests_per_connection: u64,
-    /// How long SIGTERM waits for open connections.
+    /// How long SIGTERM serves on while the status port says 503.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long SIGTERM then waits for open connections.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// The memory that events waiting for the disk may take; above it requests get 503.
@@ -105,6 +109,11 @@ pub struct PixelConfig {
 pub struct StatusConfig {
     /// The address and port to listen on.
     pub listen: SocketAddr,
+    /// The networks whose peers may see figures; health is for everyone.
+    pub allow: Vec<IpNet>,
+    /// The file that keeps the dashboard's history over a restart; without it, beside `wal.dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<PathBuf>,
 }
 
 /// `[wal]`
@@ -140,8 +149,6 @@ pub enum OnFull {
 
 impl Default for PixelConfig {
     fn default() -> Self {
-        let trusted =
-            ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             workers: 0,
@@ -153,14 +160,12 @@ impl Default for PixelConfig {
             max_uri_bytes: ByteSize::kib(16),
             max_body_bytes: ByteSize::kib(64),
             max_requests_per_connection: 0,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             queue_bytes: ByteSize::mib(64),
             ack: Ack::default(),
             proxy_protocol: false,
-            trusted_proxies: trusted
-                .iter()
-                .map(|net| net.parse().expect("the built-in networks are well-formed"))
-                .collect(),
+            trusted_proxies: private_networks(),
             forwarded_headers: ForwardedHeaders::default(),
             response: Response::default(),
             well_known: true,
@@ -172,7 +177,11 @@ impl Default for PixelConfig {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8081)) }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            allow: private_networks(),
+            history: None,
+        }
     }
 }
 
@@ -256,6 +265,11 @@ impl Config {
             min_free_bytes: self.wal.min_free_bytes.as_u64(),
             max_bytes: self.wal.max_bytes.map(|size| size.as_u64()),
         }
+    }
+
+    /// The file of the dashboard's history: `wal.history` beside the WAL's directory `wal`.
+    pub fn history_file(&self) -> PathBuf {
+        self.status.history.clone().unwrap_or_else(|| self.wal.dir.with_added_extension("history"))
     }
 
     /// The number of HTTP worker threads.

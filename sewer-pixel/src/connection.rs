@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::StatusCode;
 
+use crate::intake;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 
@@ -221,6 +222,7 @@ impl Connection {
     /// Counts an answer that no request gets as a whole.
     pub(crate) fn refused(&self, status: StatusCode) {
         self.metrics.refused(status);
+        self.metrics.rejected(intake::reason(status));
     }
 
     /// Closes it, for a reason that is counted.

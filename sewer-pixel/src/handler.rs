@@ -135,6 +135,7 @@ impl Handler {
         // What is malformed is counted where the connection ends.
         if status != StatusCode::BAD_REQUEST {
             self.metrics.refused(status);
+            self.metrics.rejected(refused.reason());
         }
         let mut response = Response::new(status);
         match refused {
@@ -181,6 +182,17 @@ enum Refused {
 }
 
 impl Refused {
+    /// Its name in the metrics.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Limit(status) => intake::reason(status),
+            Self::Full => "disk_full",
+            Self::Submit(SubmitError::Overloaded) => "overloaded",
+            Self::Submit(SubmitError::TooLarge) => "too_large",
+            Self::Submit(SubmitError::Closed) => "wal_failed",
+        }
+    }
+
     const fn status(self) -> StatusCode {
         match self {
             Self::Limit(status) => status,

@@ -11,7 +11,10 @@
 //! - [`commit`] group commit: one fsync for all that wait
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
-//! - [`config`] what can be set; [`check`] whether it would work; [`metrics`] what is counted
+//! - [`config`] what can be set; [`check`] whether it would work; [`reload`] what can change
+//! - [`metrics`] what is counted; [`sampler`] looks at it now and then, for [`rates`], and for the
+//!   [`history`] (of [`latency`], among others) that [`history_file`] keeps
+//! - [`report`] what of it the status port tells
 
 pub mod check;
 pub mod commit;
@@ -21,12 +24,19 @@ pub mod daemon;
 pub mod forwarded;
 pub mod handler;
 pub mod head;
+pub mod history;
+pub mod history_file;
 pub mod intake;
+pub mod latency;
 pub mod listen;
 pub mod metrics;
 pub mod policy;
 pub mod proxy;
+pub mod rates;
+pub mod reload;
+pub mod report;
 pub mod request;
+pub mod sampler;
 pub mod server;
 pub mod space;
 pub mod stream;

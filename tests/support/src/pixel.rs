@@ -47,9 +47,11 @@ impl Pixel {
         let (traffic, status) = (ports::reserve(), ports::reserve());
         let config = format!(
             "[pixel]\nlisten = \"{}\"\ndrain_timeout = \"2s\"\n[status]\nlisten = \"{}\"\n\
-             [wal]\ndir = \"{}\"\nroll_interval = \"200ms\"\n",
+             history = \"{}\"\n[wal]\ndir = \"{}\"\nroll_interval = \"200ms\"\n",
             traffic.address(),
             status.address(),
+            // A WAL that a test puts elsewhere is there alone.
+            directory.join("history").display(),
             directory.join("wal").display()
         );
         fs::write(directory.join("pixel.toml"), config).expect("write pixel.toml");

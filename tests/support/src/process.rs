@@ -125,6 +125,11 @@ impl Process {
         self.signal(Signal::SIGTERM);
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::SIGHUP);
+    }
+
     /// Sends SIGSTOP.
     pub fn freeze(&mut self) {
         self.signal(Signal::SIGSTOP);
@@ -172,10 +177,14 @@ impl Process {
         }
     }
 
+    /// Its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         format!("--- {}: {}\n{}\n", self.name, self.log.display(), tail.join("\n"))
