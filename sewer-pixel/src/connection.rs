@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use actix_http::StatusCode;
 
-use crate::intake;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 
@@ -222,7 +221,11 @@ impl Connection {
     /// Counts an answer that no request gets as a whole.
     pub(crate) fn refused(&self, status: StatusCode) {
         self.metrics.refused(status);
-        self.metrics.rejected(intake::reason(status));
+        self.metrics.rejected(match self.end.get() {
+            Some(end) => end.reason(),
+            None if status == StatusCode::BAD_REQUEST => "malformed",
+            None => "head_too_large",
+        });
     }
 
     /// Closes it, for a reason that is counted.

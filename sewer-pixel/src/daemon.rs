@@ -34,13 +34,13 @@ use crate::tls::{Tls, TlsWatch};
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
-    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let Listening { listener, is_inherited } =
         inherit_or_listen(config.pixel.listen, "pixel.listen")?;
     let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
+    let policies = Policies::new(Policy::new(&config).map_err(anyhow::Error::msg)?);
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
     let status =
@@ -71,16 +71,15 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     metrics.watch(committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
-    let policies = Policies::new(policy);
     let shared = Shared {
         lanes: committer.lanes(),
         metrics: Arc::clone(&metrics),
-        tls,
         policies: Arc::clone(&policies),
+        tls,
     };
     let pixel = PixelServer::start(listener, is_inherited, &config, shared)
         .context("start the pixel port")?;
-    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
+    let reloader = reload::reloader(sources, &live, &allowed, &policies, log);
     metrics.set_state(State::Serving);
     log_start(&config);
     notify(&[NotifyState::Ready]);
@@ -90,9 +89,8 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
     drain(&mut signals, &live.get(), &failed, pixel).await?;
-    drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
-    drop((space, sampler, supervisor));
+    drop((space, sampler, supervisor, tls_watch));
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");

@@ -10,39 +10,10 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
 use sewer_ops::supervisor::Pulse;
 
-use crate::latency::{self, Latencies};
-
 use crate::commit::Lanes;
+use crate::latency::{self, Latencies};
 use crate::policy::Unrecorded;
-
-/// What the pixel is doing. It can take traffic only while serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// The WAL is being opened and recovered.
-    Starting,
-    /// Requests are answered.
-    Serving,
-    /// Asked to stop; requests are answered, and load balancers told to go elsewhere.
-    Draining,
-    /// The WAL has failed; the process ends.
-    Failed,
-}
-
-impl State {
-    const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Failed];
-
-    /// Its name in `/stats`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Serving => "serving",
-            Self::Draining => "draining",
-            Self::Failed => "failed",
-        }
-    }
-}
+pub use crate::state::State;
 
 /// Counters, gauges and the state.
 #[derive(Debug)]
@@ -113,15 +84,6 @@ impl Metrics {
             "Answers to browsers, by status code.",
             &["code"],
         );
-        let unrecorded = counters(
-            r,
-            "sewer_pixel_unrecorded_requests_total",
-            "Requests answered and not recorded, as the configuration says, by reason.",
-            &["reason"],
-        );
-        for reason in Unrecorded::ALL {
-            unrecorded.with_label_values(&[reason.name()]);
-        }
         Self {
             state: AtomicU8::new(State::Starting as u8),
             is_full: AtomicBool::new(false),
@@ -134,7 +96,7 @@ impl Metrics {
             answered: [StatusCode::NO_CONTENT, StatusCode::OK]
                 .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
-            unrecorded,
+            unrecorded: unrecorded(r),
             rejected: counters(
                 r,
                 "sewer_pixel_rejected_requests_total",
@@ -201,7 +163,7 @@ impl Metrics {
     /// What the pixel is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        State::ALL[usize::from(self.state.load(Ordering::Acquire))]
+        State::from_number(self.state.load(Ordering::Acquire))
     }
 
     /// The steps of the commit path: what the watchdog listens to.
@@ -223,9 +185,11 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// The number of open connections has changed.
-    pub fn connected(&self, change: i64) {
-        self.connections.add(change);
+    /// A connection was opened; the guard counts it until it is dropped.
+    #[must_use]
+    pub fn connection(&self) -> OpenConnection {
+        self.connections.inc();
+        OpenConnection(self.connections.clone())
     }
 
     /// The open connections.
@@ -243,6 +207,16 @@ impl Metrics {
     pub fn watch(&self, lanes: Lanes) {
         // An error only says that there was a call before.
         let _ = self.lanes.set(lanes);
+    }
+
+    /// The events that were taken and are not yet on stable storage.
+    fn unsynced(&self) -> u64 {
+        self.lanes.get().map_or(0, Lanes::unsynced)
+    }
+
+    /// Brings up to date what is looked at and not counted.
+    pub fn sample(&self) {
+        self.unsynced.set(self.unsynced().cast_signed());
     }
 
     /// A request was answered as it should be.
@@ -301,15 +275,6 @@ impl Metrics {
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
 
-    /// Brings what is sampled, not counted, up to date.
-    pub fn sample(&self) {
-        self.unsynced.set(self.unsynced().cast_signed());
-    }
-
-    fn unsynced(&self) -> u64 {
-        self.lanes.get().map_or(0, Lanes::unsynced)
-    }
-
     /// What waits for the shipper was looked at.
     pub fn backlog(&self, backlog: Backlog) {
         self.backlog_segments.set(backlog.segments.cast_signed());
@@ -320,7 +285,7 @@ impl Metrics {
     /// What has been counted since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let answered: u64 = self.answered.iter().map(|(_, counter)| counter.get()).sum();
+        let answered: u64 = self.answered.iter().map(|(_, count)| count.get()).sum();
         let requests: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
         Totals {
             requests,
@@ -359,8 +324,9 @@ impl Metrics {
             "rejected": by_label(&self.rejected),
             "requests_in_flight": self.in_flight.get(),
             "connections": self.connections.get(),
-            "unrecorded": by_label(&self.unrecorded),
             "unsynced_events": self.unsynced(),
+            "connections_closed": by_label(&self.closed),
+            "unrecorded": by_label(&self.unrecorded),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
             "commit_p50_seconds": commits.quantile(0.5),
@@ -374,6 +340,20 @@ impl Metrics {
             "lag_seconds": self.lag_seconds.get(),
         })
     }
+}
+
+/// One counter for each reason, from the start.
+fn unrecorded(registry: &Registry) -> IntCounterVec {
+    let counters = counters(
+        registry,
+        "sewer_pixel_unrecorded_requests_total",
+        "Requests answered and not recorded, as the configuration says, by reason.",
+        &["reason"],
+    );
+    for reason in Unrecorded::ALL {
+        counters.with_label_values(&[reason.name()]);
+    }
+    counters
 }
 
 /// The counters of a family with the value of their one label.
@@ -391,6 +371,16 @@ fn labelled(counters: &IntCounterVec) -> impl Iterator<Item = (String, u64)> {
 pub struct InFlight<'a>(&'a IntGauge);
 
 impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Counts a connection while it is open.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -17,20 +17,20 @@ use crate::policy::current::Policies;
 /// The keys that are read from the live configuration whenever they are needed.
 const LIVE: &[&str] = &["pixel.drain_delay", "wal.min_free_bytes", "wal.max_bytes"];
 
-/// The keys of the [`Policy`].
+/// The keys that make the policy.
 const POLICY: &[&str] = &[
-    "pixel.max_body_bytes",
-    "pixel.ack",
     "pixel.trusted_proxies",
     "pixel.forwarded_headers",
+    "pixel.max_body_bytes",
+    "pixel.ack",
     "pixel.response",
     "pixel.well_known",
     "pixel.route",
+    "wal.on_full",
     "cors",
     "event",
     "privacy",
     "cookie",
-    "wal.on_full",
 ];
 
 impl Configuration for Config {
@@ -46,12 +46,12 @@ impl Configuration for Config {
     }
 }
 
-/// A reloader with the parts that need nothing but the configuration.
+/// A reloader with its parts.
 pub fn reloader(
     sources: Sources,
     live: &Arc<Live<Config>>,
-    policies: &Arc<Policies>,
     allowed: &Allowed,
+    policies: &Arc<Policies>,
     log: LogLevel,
 ) -> Reloader<Config> {
     let mut reloader = Reloader::new(sources, (*live.get()).clone(), log);
