@@ -120,6 +120,7 @@ async fn drain(
     handle: ServerHandle,
     pixel: JoinHandle<std::io::Result<()>>,
 ) -> anyhow::Result<()> {
+    let port = pixel.abort_handle();
     let gently = async {
         tokio::select! {
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
@@ -132,6 +133,9 @@ async fn drain(
         result = gently => result,
         signal = signals.stop() => {
             tracing::warn!(signal, "asked again to stop; not waiting for open connections");
+            // Closes the port and every connection: no event comes after this, so that the
+            // committer finds an end.
+            port.abort();
             Ok(())
         }
     }
