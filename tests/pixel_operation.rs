@@ -159,6 +159,31 @@ fn a_reload_takes_what_can_change() {
     assert_eq!(ips(&node.pixel).last().unwrap(), "203.0.113.7");
 }
 
+#[test]
+fn a_reload_changes_what_is_answered_and_recorded_and_keeps_the_key_of_hashes() {
+    let mut node = Configured::new();
+    // No period of the key ends in the test.
+    let hash = [("privacy", "ip", "\"hash\""), ("privacy", "ip_key_rotation", "\"100000days\"")];
+    node.reload(&hash);
+    assert_eq!(send(&node.pixel), 204);
+    let route = "[{ prefix = \"/p\", response = \"gif\", fields = { kind = \"image\" } }]";
+    let further = [("pixel", "route", route), ("event", "method", "true")];
+    let said = node.reload(&[&hash[..], &further].concat());
+    assert!(said.contains("pixel.route") && said.contains("event.method"), "{said}");
+    assert!(!said.contains("after a restart"), "{said}");
+    assert_eq!(send(&node.pixel), 200);
+    node.reload(&[]);
+    assert_eq!(send(&node.pixel), 204);
+
+    let events = node.pixel.dump();
+    let fields = |name: &str| events.iter().map(|event| event[name].clone()).collect::<Vec<_>>();
+    assert_eq!(fields("kind"), [Value::Null, "image".into(), Value::Null]);
+    assert_eq!(fields("method"), [Value::Null, "GET".into(), Value::Null]);
+    let ips = fields("ip");
+    assert!(ips[0] == ips[1] && ips[0].as_str().unwrap().len() == 32, "{ips:?}");
+    assert_eq!(ips[2], "203.0.113.7");
+}
+
 fn ips(pixel: &Pixel) -> Vec<Value> {
     pixel.dump().iter().map(|event| event["ip"].clone()).collect()
 }
@@ -215,6 +240,7 @@ fn a_reload_of_a_file_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
         (("wal", "max_bytes", "\"lots\""), "`wal.max_bytes`"),
         (("wal", "segment_bytes", "\"1KiB\""), "`wal.segment_bytes`"),
         (("log", "level", "\"sewer=loud\""), "`log.level`"),
+        (("pixel", "route", "[{ prefix = \"a\" }]"), "`pixel.route.prefix`"),
     ] {
         let said = node.reload(&[trusting_nobody, wrong]);
         assert!(said.contains("configuration not reloaded, nothing is changed"), "{said}");

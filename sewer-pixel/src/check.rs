@@ -8,15 +8,21 @@ use sewer_wal::Layout;
 use sewer_wal::identity::{WalId, WalLock};
 
 use crate::config::Config;
-use crate::daemon::listen;
+use crate::listen::listen;
+use crate::tls::Tls;
 
 /// Prints a line per thing that must work; `true` if all do.
 pub fn run(config: &Config) -> bool {
-    print(&[
+    let mut results = vec![
         ("WAL directory", wal_directory(&config.wal.dir)),
         ("pixel port", port(listen(config.pixel.listen, "pixel.listen"))),
         ("status port", port(listen(config.status.listen, "status.listen"))),
-    ])
+    ];
+    results.extend(config.pixel.tls.as_ref().map(|tls| {
+        let used = format!("{} and {}", tls.cert.display(), tls.key.display());
+        ("certificate", Tls::load(tls).map(|_| used).map_err(|e| e.to_string()))
+    }));
+    print(&results)
 }
 
 fn port(listener: anyhow::Result<TcpListener>) -> Result<String, String> {

@@ -136,6 +136,16 @@ impl Committer {
 pub struct Lanes(Arc<Shared>);
 
 impl Lanes {
+    /// The events that were taken and are not yet on stable storage.
+    pub fn unsynced(&self) -> u64 {
+        let unsynced = |lane: &Arc<Lane>| {
+            // In this order: what becomes durable in between is then not counted below zero.
+            let durable = lane.durable.load(Ordering::Acquire);
+            lock(&lane.inbox).submitted - durable
+        };
+        lock(&self.0.lanes).iter().map(unsynced).sum()
+    }
+
     /// A lane for the calling worker; call it within the worker's event loop.
     pub fn attach(&self) -> Submitter {
         let lane = Arc::new(Lane::default());

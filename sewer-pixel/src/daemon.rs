@@ -1,10 +1,8 @@
 //! The life of the pixel: recover, serve, drain, seal.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use actix_web::dev::ServerHandle;
-use actix_web::rt::task::{JoinHandle, spawn_blocking};
+use actix_web::rt::task::spawn_blocking;
 use anyhow::Context;
 use sewer_ops::access::Allowed;
 use sewer_ops::logging::LogLevel;
@@ -15,17 +13,20 @@ use sewer_ops::status::StatusServer;
 use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::listen::{Listening, inherit_or_listen, listen};
 use crate::metrics::{Metrics, State};
+use crate::policy::Policy;
+use crate::policy::current::Policies;
 use crate::reload;
 use crate::report::PixelReport;
 use crate::sampler::Sampler;
-use crate::server::{self, BACKLOG};
+use crate::server::{PixelServer, Shared};
 use crate::space::SpaceWatch;
+use crate::tls::{Tls, TlsWatch};
 
 /// Runs until asked to stop, or until the WAL fails. `sources` and `log` are for reloads.
 ///
@@ -33,10 +34,13 @@ use crate::space::SpaceWatch;
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
-    let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
+    let Listening { listener, is_inherited } =
+        inherit_or_listen(config.pixel.listen, "pixel.listen")?;
+    let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
     let status =
@@ -64,16 +68,19 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
-    let (pixel, handle) = server::serve(
-        pixel_listener,
-        &config,
-        Arc::clone(&live),
-        committer.lanes(),
-        Arc::clone(&metrics),
-    )
-    .context("start the pixel port")?;
-    let pixel = actix_web::rt::spawn(pixel);
-    let reloader = reload::reloader(sources, &live, &allowed, log);
+    metrics.watch(committer.lanes());
+    let tls_watch =
+        tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
+    let policies = Policies::new(policy);
+    let shared = Shared {
+        lanes: committer.lanes(),
+        metrics: Arc::clone(&metrics),
+        tls,
+        policies: Arc::clone(&policies),
+    };
+    let pixel = PixelServer::start(listener, is_inherited, &config, shared)
+        .context("start the pixel port")?;
+    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
     metrics.set_state(State::Serving);
     log_start(&config);
     notify(&[NotifyState::Ready]);
@@ -82,7 +89,8 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     serve(&mut signals, reloader, &failed).await?;
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
-    drain(&mut signals, &live.get(), &failed, handle, pixel).await?;
+    drain(&mut signals, &live.get(), &failed, pixel).await?;
+    drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
     status.stop();
@@ -117,8 +125,7 @@ async fn drain(
     signals: &mut Signals,
     config: &Config,
     failed: &Notify,
-    handle: ServerHandle,
-    pixel: JoinHandle<std::io::Result<()>>,
+    pixel: PixelServer,
 ) -> anyhow::Result<()> {
     let port = pixel.abort_handle();
     let gently = async {
@@ -126,8 +133,7 @@ async fn drain(
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
             () = failed.notified() => {}
         }
-        handle.stop(true).await;
-        pixel.await?.context("pixel port")
+        pixel.stop().await.context("pixel port")
     };
     tokio::select! {
         result = gently => result,
@@ -139,22 +145,6 @@ async fn drain(
             Ok(())
         }
     }
-}
-
-/// Opens a listening socket that may follow a predecessor at once and queues a crowd.
-///
-/// # Errors
-/// With the address and the key that chose it.
-pub fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG.cast_signed())?;
-        socket.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(socket.into())
-    };
-    open().with_context(|| format!("listen on {address} (key `{key}`)"))
 }
 
 fn log_start(config: &Config) {

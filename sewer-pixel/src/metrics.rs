@@ -1,14 +1,19 @@
 //! What the pixel counts, in Prometheus' terms, and the state that health follows from.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use actix_http::StatusCode;
 use prometheus::core::{Collector, Metric};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
 use sewer_ops::supervisor::Pulse;
 
 use crate::latency::{self, Latencies};
+
+use crate::commit::Lanes;
+use crate::policy::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +54,14 @@ pub struct Metrics {
     free_bytes: IntGauge,
     dropped: IntCounter,
     responses: IntCounterVec,
-    answered: IntCounter,
+    answered: [(StatusCode, IntCounter); 2],
+    unrecorded: IntCounterVec,
     rejected: IntCounterVec,
     in_flight: IntGauge,
     connections: IntGauge,
+    closed: IntCounterVec,
+    unsynced: IntGauge,
+    lanes: OnceLock<Lanes>,
     events: IntCounter,
     event_bytes: IntCounter,
     batch_events: Histogram,
@@ -81,7 +90,7 @@ pub struct Backlog {
 pub struct Totals {
     /// Requests answered, however.
     pub requests: u64,
-    /// Those that were not answered 204.
+    /// Those that were refused.
     pub refused: u64,
     /// Events on stable storage.
     pub events: u64,
@@ -104,6 +113,15 @@ impl Metrics {
             "Answers to browsers, by status code.",
             &["code"],
         );
+        let unrecorded = counters(
+            r,
+            "sewer_pixel_unrecorded_requests_total",
+            "Requests answered and not recorded, as the configuration says, by reason.",
+            &["reason"],
+        );
+        for reason in Unrecorded::ALL {
+            unrecorded.with_label_values(&[reason.name()]);
+        }
         Self {
             state: AtomicU8::new(State::Starting as u8),
             is_full: AtomicBool::new(false),
@@ -113,8 +131,10 @@ impl Metrics {
                 "sewer_pixel_dropped_events_total",
                 "Requests answered 204 and not recorded, because the disk was full.",
             ),
-            answered: responses.with_label_values(&["204"]),
+            answered: [StatusCode::NO_CONTENT, StatusCode::OK]
+                .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
+            unrecorded,
             rejected: counters(
                 r,
                 "sewer_pixel_rejected_requests_total",
@@ -123,6 +143,17 @@ impl Metrics {
             ),
             in_flight: level("sewer_pixel_requests_in_flight", "Requests being answered."),
             connections: level("sewer_pixel_connections", "Open connections on the pixel port."),
+            closed: counters(
+                r,
+                "sewer_pixel_connections_closed_total",
+                "Connections closed by the pixel before their client did, by reason.",
+                &["reason"],
+            ),
+            unsynced: level(
+                "sewer_pixel_unsynced_events",
+                "Events that were taken and are not yet on stable storage.",
+            ),
+            lanes: OnceLock::new(),
             events: count("sewer_pixel_events_total", "Events on stable storage."),
             event_bytes: count("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
             batch_events: histogram(
@@ -192,21 +223,44 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// A connection was opened; the guard counts it until it is dropped.
-    #[must_use]
-    pub fn connection(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+    /// The number of open connections has changed.
+    pub fn connected(&self, change: i64) {
+        self.connections.add(change);
     }
 
-    /// A request was answered 204.
-    pub fn answered(&self) {
-        self.answered.inc();
+    /// The open connections.
+    #[must_use]
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// A connection is closed from here.
+    pub fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Where the events are that are not yet on stable storage. The first call counts.
+    pub fn watch(&self, lanes: Lanes) {
+        // An error only says that there was a call before.
+        let _ = self.lanes.set(lanes);
+    }
+
+    /// A request was answered as it should be.
+    pub fn answered(&self, status: StatusCode) {
+        match self.answered.iter().find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.inc(),
+            None => self.refused(status),
+        }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, code: &str) {
-        self.responses.with_label_values(&[code]).inc();
+    pub fn refused(&self, status: StatusCode) {
+        self.responses.with_label_values(&[status.as_str()]).inc();
+    }
+
+    /// A request was answered and not recorded, because the configuration says so.
+    pub fn unrecorded(&self, reason: Unrecorded) {
+        self.unrecorded.with_label_values(&[reason.name()]).inc();
     }
 
     /// A request was not recorded, for this reason; its answer is counted besides.
@@ -247,6 +301,15 @@ impl Metrics {
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
 
+    /// Brings what is sampled, not counted, up to date.
+    pub fn sample(&self) {
+        self.unsynced.set(self.unsynced().cast_signed());
+    }
+
+    fn unsynced(&self) -> u64 {
+        self.lanes.get().map_or(0, Lanes::unsynced)
+    }
+
     /// What waits for the shipper was looked at.
     pub fn backlog(&self, backlog: Backlog) {
         self.backlog_segments.set(backlog.segments.cast_signed());
@@ -257,9 +320,8 @@ impl Metrics {
     /// What has been counted since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let answered = self.answered.get() + self.dropped.get();
-        let responses: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
-        let requests = responses + self.dropped.get();
+        let answered: u64 = self.answered.iter().map(|(_, counter)| counter.get()).sum();
+        let requests: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
         Totals {
             requests,
             // Counters are read one after the other; what came in between is no refusal.
@@ -292,11 +354,13 @@ impl Metrics {
             "disk_full": self.is_full(),
             "free_bytes": self.free_bytes.get(),
             "dropped_events": self.dropped.get(),
-            "responses_204": self.answered.get(),
+            "responses_204": self.answered[0].1.get(),
             "responses": by_label(&self.responses),
             "rejected": by_label(&self.rejected),
             "requests_in_flight": self.in_flight.get(),
             "connections": self.connections.get(),
+            "unrecorded": by_label(&self.unrecorded),
+            "unsynced_events": self.unsynced(),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
             "commit_p50_seconds": commits.quantile(0.5),
@@ -327,16 +391,6 @@ fn labelled(counters: &IntCounterVec) -> impl Iterator<Item = (String, u64)> {
 pub struct InFlight<'a>(&'a IntGauge);
 
 impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Counts a connection while it is open.
-#[derive(Debug)]
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -11,13 +11,25 @@ use sewer_ops::program::{Configuration, Sources};
 use sewer_ops::reload::{Live, Reloader};
 
 use crate::config::{Config, STANDARD_FILE};
+use crate::policy::Policy;
+use crate::policy::current::Policies;
 
 /// The keys that are read from the live configuration whenever they are needed.
-const LIVE: &[&str] = &[
+const LIVE: &[&str] = &["pixel.drain_delay", "wal.min_free_bytes", "wal.max_bytes"];
+
+/// The keys of the [`Policy`].
+const POLICY: &[&str] = &[
+    "pixel.max_body_bytes",
+    "pixel.ack",
     "pixel.trusted_proxies",
-    "pixel.drain_delay",
-    "wal.min_free_bytes",
-    "wal.max_bytes",
+    "pixel.forwarded_headers",
+    "pixel.response",
+    "pixel.well_known",
+    "pixel.route",
+    "cors",
+    "event",
+    "privacy",
+    "cookie",
     "wal.on_full",
 ];
 
@@ -38,6 +50,7 @@ impl Configuration for Config {
 pub fn reloader(
     sources: Sources,
     live: &Arc<Live<Config>>,
+    policies: &Arc<Policies>,
     allowed: &Allowed,
     log: LogLevel,
 ) -> Reloader<Config> {
@@ -46,6 +59,11 @@ pub fn reloader(
     reloader.part(LIVE, move |config| {
         let (live, config) = (Arc::clone(&live), config.clone());
         Ok(Box::new(move || live.set(config)))
+    });
+    let policies = Arc::clone(policies);
+    reloader.part(POLICY, move |config| {
+        let (policies, policy) = (Arc::clone(&policies), Policy::new(config)?);
+        Ok(Box::new(move || policies.replace(policy)))
     });
     let allowed = allowed.clone();
     reloader.part(&["status.allow"], move |config| {

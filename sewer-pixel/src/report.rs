@@ -107,6 +107,10 @@ impl Report for PixelReport {
         stats
     }
 
+    fn sample(&self) {
+        self.metrics.sample();
+    }
+
     fn pages(&self) -> &'static [&'static str] {
         &[DASHBOARD, DASHBOARD_DATA]
     }

@@ -57,6 +57,8 @@ pub struct Record {
     pub unanswered: BTreeMap<u64, ErrorKind>,
     /// The numbers that got another answer, with its status code.
     pub refused: BTreeMap<u64, u16>,
+    /// How many connections could not be made.
+    pub unconnected: u64,
     /// The longest time that a 204 took.
     pub slowest: Duration,
 }
@@ -125,6 +127,7 @@ impl Shared {
                 connection.or_else(|| Connection::open(&self.options.address).ok())
             else {
                 connection = None;
+                record.unconnected += 1;
                 std::thread::sleep(RECONNECT_PAUSE);
                 continue;
             };
@@ -168,6 +171,7 @@ impl Record {
         self.acknowledged.extend(other.acknowledged);
         self.unanswered.extend(other.unanswered);
         self.refused.extend(other.refused);
+        self.unconnected += other.unconnected;
         self.slowest = self.slowest.max(other.slowest);
     }
 

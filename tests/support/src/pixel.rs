@@ -3,6 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -82,6 +84,21 @@ impl Pixel {
     pub fn start(&mut self) {
         let log = self.directory.join("pixel.log");
         self.process = Some(Process::start(&self.binary, &self.args(), &log));
+    }
+
+    /// Starts it as systemd does with a listening socket for its traffic, and waits for nothing.
+    ///
+    /// # Panics
+    /// If the socket cannot be passed on.
+    pub fn start_with_socket(&mut self, socket: &TcpListener) {
+        self.start_with(socket.try_clone().expect("duplicate a descriptor").into());
+    }
+
+    /// The same with any descriptor in place of the socket.
+    pub fn start_with(&mut self, descriptor: OwnedFd) {
+        let log = self.directory.join("pixel.log");
+        let args = self.args();
+        self.process = Some(Process::start_with_socket(&self.binary, &args, &log, descriptor));
     }
 
     /// Waits until its status port answers 200.

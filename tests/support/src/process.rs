@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -60,10 +61,30 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn start<S: AsRef<OsStr>>(binary: &Path, args: &[S], log: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("open a log");
         let mut command = Command::new(binary);
-        let child = without_own_variables(command.args(args))
-            .stdin(Stdio::null())
+        Self::spawn(command.args(args).stdin(Stdio::null()), binary, log)
+    }
+
+    /// Starts `binary` with a listening socket as systemd hands one over: as descriptor 3, with
+    /// variables that say so.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with_socket<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        log: &Path,
+        socket: OwnedFd,
+    ) -> Self {
+        let hand_over = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", hand_over]).arg(binary).args(args).stdin(socket);
+        Self::spawn(command, binary, log)
+    }
+
+    fn spawn(command: &mut Command, binary: &Path, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("open a log");
+        let child = without_own_variables(command)
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
@@ -76,6 +97,18 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .unwrap_or_else(|e| panic!("look at {}: {e}", self.name));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no resident size in {status}")) << 10
     }
 
     /// Whether it has not ended.
