@@ -102,29 +102,33 @@ fn after_drain_delay_the_stop_goes_on_by_itself() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_open_connections_and_loses_nothing_acknowledged() {
-    let directory = tempfile::tempdir().unwrap();
-    let sets = ["pixel.drain_timeout=1h", "pixel.keep_alive=1h", "wal.roll_interval=1h"];
-    let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
-    let load = Load::start(LoadOptions {
-        address: pixel.address(),
-        run: "x".into(),
-        connections: 16,
-        pause: Duration::ZERO,
-        limit: PATIENCE,
-    });
-    assert!(eventually(PATIENCE, || load.acknowledged() > 200));
-    // A request whose end never comes holds up a stop that waits.
-    let mut slow = Connection::open(&pixel.address()).unwrap();
-    slow.send(b"GET /p HTTP/1.1\r\nHost:").unwrap();
-    pixel.process().terminate();
-    assert!(eventually(PATIENCE, || pixel.status("/").status == 503), "status says 503");
-    pixel.process().terminate();
-    assert_eq!(pixel.process().wait(STOP_WAIT), Some(0), "{}", pixel.process().log_tail());
-    let record = load.stop();
-    let events = pixel.dump();
-    let queries = events.iter().map(|event| event["query_string"].as_str().unwrap());
-    record.check(queries).unwrap();
+fn a_second_signal_under_load_ends_every_wait_and_loses_nothing_acknowledged() {
+    for wait in ["pixel.drain_delay=1h", "pixel.drain_timeout=1h"] {
+        let directory = tempfile::tempdir().unwrap();
+        let sets = [wait, "pixel.keep_alive=1h", "pixel.header_timeout=1h", "wal.roll_interval=1h"];
+        let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
+        let load = Load::start(LoadOptions {
+            address: pixel.address(),
+            run: "x".into(),
+            connections: 16,
+            pause: Duration::ZERO,
+            limit: 2 * PATIENCE,
+        });
+        assert!(eventually(PATIENCE, || load.acknowledged() > 200));
+        // A request whose end never comes holds up a stop that waits.
+        let mut slow = Connection::open(&pixel.address()).unwrap();
+        slow.send(b"GET /p HTTP/1.1\r\nHost:").unwrap();
+        pixel.process().terminate();
+        assert!(eventually(PATIENCE, || pixel.status("/").status == 503), "status says 503");
+        pixel.process().terminate();
+        let code = pixel.process().wait(STOP_WAIT);
+        assert_eq!(code, Some(0), "{wait}: {}", pixel.process().log_tail());
+        let record = load.stop();
+        let events = pixel.dump();
+        let queries = events.iter().map(|event| event["query_string"].as_str().unwrap());
+        record.check(queries).unwrap();
+        assert!(slow.is_closed(), "{wait}");
+    }
 }
 
 #[test]
