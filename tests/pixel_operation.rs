@@ -102,29 +102,33 @@ fn after_drain_delay_the_stop_goes_on_by_itself() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_open_connections_and_loses_nothing_acknowledged() {
-    let directory = tempfile::tempdir().unwrap();
-    let sets = ["pixel.drain_timeout=1h", "pixel.keep_alive=1h", "wal.roll_interval=1h"];
-    let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
-    let load = Load::start(LoadOptions {
-        address: pixel.address(),
-        run: "x".into(),
-        connections: 16,
-        pause: Duration::ZERO,
-        limit: PATIENCE,
-    });
-    assert!(eventually(PATIENCE, || load.acknowledged() > 200));
-    // A request whose end never comes holds up a stop that waits.
-    let mut slow = Connection::open(&pixel.address()).unwrap();
-    slow.send(b"GET /p HTTP/1.1\r\nHost:").unwrap();
-    pixel.process().terminate();
-    assert!(eventually(PATIENCE, || pixel.status("/").status == 503), "status says 503");
-    pixel.process().terminate();
-    assert_eq!(pixel.process().wait(STOP_WAIT), Some(0), "{}", pixel.process().log_tail());
-    let record = load.stop();
-    let events = pixel.dump();
-    let queries = events.iter().map(|event| event["query_string"].as_str().unwrap());
-    record.check(queries).unwrap();
+fn a_second_signal_under_load_ends_every_wait_and_loses_nothing_acknowledged() {
+    for wait in ["pixel.drain_delay=1h", "pixel.drain_timeout=1h"] {
+        let directory = tempfile::tempdir().unwrap();
+        let sets = [wait, "pixel.keep_alive=1h", "pixel.header_timeout=1h", "wal.roll_interval=1h"];
+        let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
+        let load = Load::start(LoadOptions {
+            address: pixel.address(),
+            run: "x".into(),
+            connections: 16,
+            pause: Duration::ZERO,
+            limit: 2 * PATIENCE,
+        });
+        assert!(eventually(PATIENCE, || load.acknowledged() > 200));
+        // A request whose end never comes holds up a stop that waits.
+        let mut slow = Connection::open(&pixel.address()).unwrap();
+        slow.send(b"GET /p HTTP/1.1\r\nHost:").unwrap();
+        pixel.process().terminate();
+        assert!(eventually(PATIENCE, || pixel.status("/").status == 503), "status says 503");
+        pixel.process().terminate();
+        let code = pixel.process().wait(STOP_WAIT);
+        assert_eq!(code, Some(0), "{wait}: {}", pixel.process().log_tail());
+        let record = load.stop();
+        let events = pixel.dump();
+        let queries = events.iter().map(|event| event["query_string"].as_str().unwrap());
+        record.check(queries).unwrap();
+        assert!(slow.is_closed(), "{wait}");
+    }
 }
 
 #[test]
@@ -153,6 +157,31 @@ fn a_reload_takes_what_can_change() {
     assert_eq!(node.pixel.status("/metrics").status, 200);
     assert_eq!(send(&node.pixel), 204);
     assert_eq!(ips(&node.pixel).last().unwrap(), "203.0.113.7");
+}
+
+#[test]
+fn a_reload_changes_what_is_answered_and_recorded_and_keeps_the_key_of_hashes() {
+    let mut node = Configured::new();
+    // No period of the key ends in the test.
+    let hash = [("privacy", "ip", "\"hash\""), ("privacy", "ip_key_rotation", "\"100000days\"")];
+    node.reload(&hash);
+    assert_eq!(send(&node.pixel), 204);
+    let route = "[{ prefix = \"/p\", response = \"gif\", fields = { kind = \"image\" } }]";
+    let further = [("pixel", "route", route), ("event", "method", "true")];
+    let said = node.reload(&[&hash[..], &further].concat());
+    assert!(said.contains("pixel.route") && said.contains("event.method"), "{said}");
+    assert!(!said.contains("after a restart"), "{said}");
+    assert_eq!(send(&node.pixel), 200);
+    node.reload(&[]);
+    assert_eq!(send(&node.pixel), 204);
+
+    let events = node.pixel.dump();
+    let fields = |name: &str| events.iter().map(|event| event[name].clone()).collect::<Vec<_>>();
+    assert_eq!(fields("kind"), [Value::Null, "image".into(), Value::Null]);
+    assert_eq!(fields("method"), [Value::Null, "GET".into(), Value::Null]);
+    let ips = fields("ip");
+    assert!(ips[0] == ips[1] && ips[0].as_str().unwrap().len() == 32, "{ips:?}");
+    assert_eq!(ips[2], "203.0.113.7");
 }
 
 fn ips(pixel: &Pixel) -> Vec<Value> {
@@ -211,6 +240,7 @@ fn a_reload_of_a_file_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
         (("wal", "max_bytes", "\"lots\""), "`wal.max_bytes`"),
         (("wal", "segment_bytes", "\"1KiB\""), "`wal.segment_bytes`"),
         (("log", "level", "\"sewer=loud\""), "`log.level`"),
+        (("pixel", "route", "[{ prefix = \"a\" }]"), "`pixel.route.prefix`"),
     ] {
         let said = node.reload(&[trusting_nobody, wrong]);
         assert!(said.contains("configuration not reloaded, nothing is changed"), "{said}");

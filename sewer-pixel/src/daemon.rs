@@ -125,6 +125,7 @@ async fn drain(
     failed: &Notify,
     pixel: PixelServer,
 ) -> anyhow::Result<()> {
+    let port = pixel.abort_handle();
     let gently = async {
         tokio::select! {
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
@@ -136,6 +137,9 @@ async fn drain(
         result = gently => result,
         signal = signals.stop() => {
             tracing::warn!(signal, "asked again to stop; not waiting for open connections");
+            // Closes the port and every connection: no event comes after this, so that the
+            // committer finds an end.
+            port.abort();
             Ok(())
         }
     }

@@ -61,7 +61,7 @@ pub struct Backlog {
 pub struct Totals {
     /// Requests answered, however.
     pub requests: u64,
-    /// Those that were not answered 204.
+    /// Those that were refused.
     pub refused: u64,
     /// Events on stable storage.
     pub events: u64,

@@ -16,6 +16,7 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::commit::Lanes;
 use crate::config::Config;
@@ -92,6 +93,11 @@ impl PixelServer {
         let server = actix_web::rt::spawn(server);
         let drain_timeout = config.pixel.drain_timeout;
         Ok(Self { handle, server, listener: own, metrics, stopping, drain_timeout })
+    }
+
+    /// Ends all at once, also during a stop: the port and every connection are closed.
+    pub fn abort_handle(&self) -> AbortHandle {
+        self.server.abort_handle()
     }
 
     /// Stops: no new connections, answers for the requests that have come, then the end. Idle
