@@ -46,10 +46,13 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         let here = format!("ExecStart={}\n", binary(name).display());
         fs::write(directory.path().join(&file), unit.replace(&installed, &here)).unwrap();
     }
-    // Both at once, because one is ordered after the other.
+    let socket = "sewer-pixel.socket";
+    fs::copy(systemd_units().join(socket), directory.path().join(socket)).unwrap();
+    // All at once, because one is ordered after the other, and the socket starts its service.
     let path = |name: &str| directory.path().join(name).display().to_string();
-    let units = [path("sewer-pixel.service"), path("sewer-shipper.service")];
-    if let Some(complaints) = systemd("systemd-analyze", &["verify", &units[0], &units[1]]) {
+    let units = [path("sewer-pixel.service"), path("sewer-shipper.service"), path(socket)];
+    let [pixel, shipper, socket] = units.each_ref().map(String::as_str);
+    if let Some(complaints) = systemd("systemd-analyze", &["verify", pixel, shipper, socket]) {
         assert_eq!(complaints, "");
     }
 }
