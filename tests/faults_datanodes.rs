@@ -22,8 +22,7 @@ fn events_arrive_exactly_once_whatever_datanodes_do() {
 
     let row = Row::new("all DataNodes killed, then back", "whenever")
         .in_slice()
-        .tells("datanode")
-        .tells("server")
+        .tells("connection")
         .ends_with_replication(3);
     matrix.row(&hdfs, &row, &options, |rig| {
         (0..3).for_each(|i| rig.hdfs().datanode(i).kill());

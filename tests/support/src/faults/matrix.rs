@@ -174,7 +174,7 @@ impl Matrix {
         }
         let after = rig.check_figures(&before);
         println!("    {before} before, {after} after");
-        if let Some(alarm) = rig.alarms().first() {
+        if let Some(alarm) = rig.alarms().iter().find(|line| line.contains("reason=")) {
             println!("    {alarm}");
         }
         rig.finish(row, row.strikes());

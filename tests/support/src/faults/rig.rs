@@ -106,7 +106,7 @@ impl<'a> Rig<'a> {
             run: root[1..].to_owned(),
             connections: options.connections,
             pause: options.pause,
-            limit: Duration::from_mins(60),
+            limit: Duration::from_hours(1),
         };
         let load = Load::start_padded(load, options.padding_bytes);
         let log = Log::new(&directory.path().join("shipper.log"));
