@@ -191,6 +191,24 @@ impl Hdfs {
         self.hadoop("LeaveOpen", &[path]);
     }
 
+    /// Undoes whatever a failed test may have left: frozen or dead daemons, safe mode.
+    ///
+    /// # Panics
+    /// As [`Hdfs::wait_until_ready`].
+    pub fn heal(&self) {
+        for daemon in self.daemons() {
+            if daemon.has_failed() {
+                daemon.kill();
+            } else if daemon.pid().is_some() {
+                daemon.thaw();
+            }
+            daemon.start();
+        }
+        // `dfsadmin` itself waits for a NameNode that is starting.
+        self.leave_safe_mode();
+        self.wait_until_ready();
+    }
+
     /// Ends all daemons by SIGKILL.
     pub fn stop_all(&self) {
         self.daemons().for_each(Daemon::kill);

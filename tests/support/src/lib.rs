@@ -9,6 +9,7 @@
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
+//! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of Hadoop's.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
@@ -18,6 +19,7 @@
 
 pub mod command;
 mod daemon;
+pub mod faults;
 pub mod hadoop;
 pub mod hdfs;
 pub mod http;
