@@ -24,11 +24,14 @@ impl Log {
     }
 
     /// Holds the log to what an operator needs: a reason out of `reasons` (if there are any), no
-    /// flood in `duration`, no panic.
+    /// flood in `duration`, no panic, no stack trace.
     pub fn check(&self, reasons: &[&str], faults: u32, duration: Duration) -> Result<(), String> {
         let panics = |line: &&String| line.contains("panicked at");
         if let Some(line) = self.lines().iter().find(panics) {
             return Err(format!("the shipper panicked: {line}"));
+        }
+        if let Some(line) = self.lines().iter().find(|line| line.starts_with("\tat ")) {
+            return Err(format!("a stack trace tells an operator nothing: {line}"));
         }
         let alarms = self.alarms();
         let tells = |line: &String| reasons.iter().any(|reason| has_reason(line, reason));
@@ -86,6 +89,7 @@ mod tests {
             (LINE.to_owned(), &["timeout"][..], "no warning"),
             (LINE.replace("WARN", "INFO"), &["safe_mode"], "no warning"),
             (LINE.repeat(40), &["safe_mode"], "40 warnings"),
+            (format!("{LINE}\tat a.B.c(B.java:1)\n"), &["safe_mode"], "stack trace"),
             ("thread 'main' panicked at src/x.rs:1:1:\n".to_owned(), &[], "panicked"),
         ] {
             let error = check(&text, reasons).expect_err(told);

@@ -37,8 +37,10 @@ mod figures;
 mod log;
 mod matrix;
 mod rig;
+mod step;
 mod watcher;
 
 pub use figures::Figures;
 pub use matrix::{Matrix, Row, freeze};
 pub use rig::{Rig, RigOptions};
+pub use step::{Held, Step};
