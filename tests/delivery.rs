@@ -1,7 +1,7 @@
 //! Delivery step by step: whichever call of the destination fails, before or after it has had its
 //! effect, and whether the shipper goes on or is started anew, each event arrives exactly once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -160,7 +160,8 @@ impl Node {
             layout: self.layout.clone(),
             journal: Journal::open(&self.dir.path().join("shipper")).unwrap(),
             destination: Arc::new(Failing { inner, script: Arc::clone(script) }),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(None)),
+            open_partitions: None,
         }
     }
 
@@ -168,7 +169,7 @@ impl Node {
     fn plan(&self, tools: Tools) -> Shipment {
         let mut backlog = Backlog::new(self.layout.clone(), self.wal_id);
         backlog.refresh().unwrap();
-        let run = backlog.due(&self.config.roll, true).unwrap();
+        let run = backlog.due(&self.config.roll, &BTreeSet::new(), true).unwrap();
         assert!(run.len() > 1, "the shipment spans segments");
         let plan = plan::make(&self.layout, self.wal_id, &run, &self.config).unwrap();
         assert_eq!(plan.outputs.len(), 2);
