@@ -115,7 +115,7 @@ pub(super) const CLOSE: &str = "close";
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub(super) enum Cause {
-    #[error(transparent)]
+    #[error("{}", without_stack_trace(.0))]
     Hdfs(#[from] HdfsError),
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -141,6 +141,14 @@ pub(super) enum Cause {
     Site { path: PathBuf, error: io::Error },
     #[error("{0}")]
     Address(&'static str),
+}
+
+/// A Hadoop server sends its Java stack trace along, which tells an operator nothing and makes a
+/// line of the log a page.
+fn without_stack_trace(error: &HdfsError) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("\tat "));
+    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Cause {
@@ -178,5 +186,19 @@ fn classify_io(error: &io::Error) -> (Kind, &'static str) {
         | io::ErrorKind::CrossesDevices
         | io::ErrorKind::Unsupported => (Kind::Stuck, "configuration"),
         _ => (Kind::Transient, "io"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_without_the_stack_trace_of_a_server() {
+        let text = "Name node is in safe mode.\nIt was turned on manually.\n\tat a.B.c(B.java:1)\n\tat d.E.f(E.java:2)\n";
+        let cause = HdfsError::RPCError("a.SafeModeException".to_owned(), text.to_owned());
+        let told = DestinationError::new("create", "/a", cause).to_string();
+        assert!(told.ends_with("Name node is in safe mode. It was turned on manually."), "{told}");
+        assert!(told.starts_with("create /a: ") && told.contains("a.SafeModeException"), "{told}");
     }
 }

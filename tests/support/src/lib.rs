@@ -9,7 +9,9 @@
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
+//! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
+//! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of Hadoop's.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
 //! - [`sweep`]: many runs of one test at different points.
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
@@ -17,6 +19,7 @@
 
 pub mod command;
 mod daemon;
+pub mod faults;
 pub mod hadoop;
 pub mod hdfs;
 pub mod http;
@@ -27,6 +30,7 @@ pub mod metrics;
 pub mod pixel;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod random;
 pub mod rows;
 pub mod shipper;
