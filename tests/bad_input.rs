@@ -277,11 +277,16 @@ fn the_shippers_check_says_a_line_for_each_thing() {
     let shipper = Shipper::new(BINARY, directory.path(), &uri, &[]);
     let finished = shipper.run(&["--check"]);
     assert_eq!(finished.code, Some(1), "{}", finished.stdout);
-    assert_eq!(marks(&finished.stdout), ["ok", "FAIL", "ok", "ok", "ok"], "{}", finished.stdout);
+    assert_eq!(
+        marks(&finished.stdout),
+        ["ok", "FAIL", "ok", "ok", "ok", "ok"],
+        "{}",
+        finished.stdout
+    );
 
     let mut pixel = Pixel::started(BINARY, directory.path(), &[]);
     let sound = shipper.run(&["--check"]).expect_success();
-    assert_eq!(marks(&sound), ["ok"; 5], "{sound}");
+    assert_eq!(marks(&sound), ["ok"; 6], "{sound}");
     pixel.stop();
     let files: Vec<_> = walk(&out).into_iter().filter(|path| path.is_file()).collect();
     assert_eq!(files, Vec::<PathBuf>::new(), "the probe is removed");

@@ -4,6 +4,7 @@
 //! looked at again now and then, while the rest is shipped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +32,14 @@ pub struct Waiting {
     seen: Instant,
 }
 
+/// The oldest run of segments that make a shipment.
+#[derive(Debug, Default)]
+struct Run {
+    segments: Vec<Waiting>,
+    /// Whether what follows does not fit or does not join, so that waiting makes it no larger.
+    is_full: bool,
+}
+
 impl Waiting {
     /// Its LSNs, as far as the footer tells.
     pub fn range(&self) -> LsnRange {
@@ -43,6 +52,13 @@ impl Waiting {
             self.footer.map_or(0, |footer| now_ms.saturating_sub(footer.first_timestamp_ms));
         let since_event = Duration::from_millis(u64::try_from(since_event).unwrap_or(0));
         since_event.max(self.seen.elapsed())
+    }
+
+    /// Whether its last event came before `boundary_ms`, a moment of the clock. One without a
+    /// footer, or from a clock that was ahead, counts once it has been here for `period`.
+    fn ended_before(&self, boundary_ms: i64, period: Duration) -> bool {
+        self.footer.is_some_and(|footer| footer.last_timestamp_ms < boundary_ms)
+            || self.seen.elapsed() >= period
     }
 }
 
@@ -163,41 +179,79 @@ impl Backlog {
         }
     }
 
-    /// The oldest run of segments whose LSNs join, up to `roll.max_bytes` (but at least one).
-    fn oldest_run(&self, roll: &RollConfig) -> Vec<Waiting> {
-        let mut run: Vec<Waiting> = Vec::new();
-        let mut bytes = 0_u64;
-        for segment in self.segments.values() {
-            if let Some(last) = run.last() {
+    /// The segments that no shipment has yet.
+    fn unclaimed<'a>(&'a self, claimed: &'a BTreeSet<Lsn>) -> impl Iterator<Item = &'a Waiting> {
+        self.segments.values().filter(|segment| !claimed.contains(&segment.base))
+    }
+
+    /// The oldest run of unclaimed segments whose LSNs join, up to the limits of `roll` (but at
+    /// least one segment).
+    fn oldest_run(&self, roll: &RollConfig, claimed: &BTreeSet<Lsn>) -> Run {
+        let mut run = Run::default();
+        let (mut bytes, mut events) = (0_u64, 0_u64);
+        let (bytes_max, events_max) =
+            (roll.max_bytes.as_u64(), roll.max_events.map_or(u64::MAX, NonZeroU64::get));
+        for segment in self.unclaimed(claimed) {
+            let more_bytes = bytes.saturating_add(segment.bytes);
+            let more_events = events.saturating_add(segment.range().count());
+            if let Some(last) = run.segments.last() {
                 let joins = last.footer.is_some() && last.range().end == segment.base;
-                if !joins || bytes.saturating_add(segment.bytes) > roll.max_bytes.as_u64() {
-                    break;
+                if !joins || more_bytes > bytes_max || more_events > events_max {
+                    run.is_full = true;
+                    return run;
                 }
             }
-            bytes = bytes.saturating_add(segment.bytes);
-            run.push(segment.clone());
+            (bytes, events) = (more_bytes, more_events);
+            run.segments.push(segment.clone());
         }
+        run.is_full = bytes >= bytes_max || events >= events_max;
         run
     }
 
-    /// The run that is due now; `force` makes any run due.
+    /// The run that is due now, without what is `claimed` by shipments under way; `force` makes any
+    /// run due.
     ///
-    /// A run is due when its oldest event is old enough, or when it is as large as a shipment
-    /// gets: then another segment would not fit.
-    pub fn due(&self, roll: &RollConfig, force: bool) -> Option<Vec<Waiting>> {
-        let run = self.oldest_run(roll);
-        let oldest = run.first()?;
-        let bytes: u64 = run.iter().map(|segment| segment.bytes).sum();
-        let full = bytes >= roll.max_bytes.as_u64() || run.len() < self.segments.len();
-        let old = oldest.age(now_ms()) >= roll.max_age;
-        (force || full || old).then_some(run)
+    /// A run is due when it is as large as a shipment gets, when its oldest event is old enough,
+    /// or, with `roll.even`, when the clock has passed a multiple of `roll.max_age` since.
+    pub fn due(
+        &self,
+        roll: &RollConfig,
+        claimed: &BTreeSet<Lsn>,
+        force: bool,
+    ) -> Option<Vec<Waiting>> {
+        let Run { mut segments, is_full } = self.oldest_run(roll, claimed);
+        let oldest = segments.first()?;
+        if force || is_full {
+            return Some(segments);
+        }
+        if !roll.even {
+            return (oldest.age(now_ms()) >= roll.max_age).then_some(segments);
+        }
+        // What the boundary cuts waits for the next one, so that there is one file between two.
+        let boundary_ms = boundary_before(now_ms(), roll.max_age);
+        let ended = |segment: &&Waiting| segment.ended_before(boundary_ms, roll.max_age);
+        let count = segments.iter().take_while(ended).count();
+        segments.truncate(count);
+        (count > 0).then_some(segments)
     }
 
     /// How long until a run is due, if nothing comes; `None` if there is nothing.
-    pub fn until_due(&self, roll: &RollConfig) -> Option<Duration> {
-        let oldest = self.segments.values().next()?;
-        Some(roll.max_age.saturating_sub(oldest.age(now_ms())))
+    pub fn until_due(&self, roll: &RollConfig, claimed: &BTreeSet<Lsn>) -> Option<Duration> {
+        let oldest = self.unclaimed(claimed).next()?;
+        if !roll.even {
+            return Some(roll.max_age.saturating_sub(oldest.age(now_ms())));
+        }
+        let now = now_ms();
+        let since_boundary_ms = now.saturating_sub(boundary_before(now, roll.max_age));
+        let since_boundary = Duration::from_millis(u64::try_from(since_boundary_ms).unwrap_or(0));
+        Some(roll.max_age.saturating_sub(since_boundary))
     }
+}
+
+/// The last multiple of `period` on the clock, in milliseconds since the Unix epoch.
+fn boundary_before(now_ms: i64, period: Duration) -> i64 {
+    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+    now_ms - now_ms.rem_euclid(period_ms)
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.
@@ -232,11 +286,22 @@ mod tests {
     }
 
     fn roll(max_bytes: u64) -> RollConfig {
-        RollConfig { max_age: Duration::from_mins(1), max_bytes: ByteSize(max_bytes) }
+        let max_bytes = ByteSize(max_bytes);
+        RollConfig { max_age: Duration::from_mins(1), max_bytes, ..RollConfig::default() }
     }
 
     fn due(backlog: &Backlog, roll: &RollConfig, force: bool) -> Option<Vec<u64>> {
-        let run = backlog.due(roll, force)?;
+        due_beside(backlog, roll, &[], force)
+    }
+
+    fn due_beside(
+        backlog: &Backlog,
+        roll: &RollConfig,
+        claimed: &[u64],
+        force: bool,
+    ) -> Option<Vec<u64>> {
+        let claimed = claimed.iter().copied().map(Lsn).collect();
+        let run = backlog.due(roll, &claimed, force)?;
         Some(run.iter().map(|segment| segment.base.0).collect())
     }
 
@@ -267,5 +332,43 @@ mod tests {
         let first = ahead.segments.get_mut(&Lsn(0)).unwrap();
         first.seen = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
         assert_eq!(due(&ahead, &roll(1_000), false), Some(vec![0]));
+    }
+
+    #[test]
+    fn a_run_ends_at_the_limit_of_events() {
+        let twenty = RollConfig { max_events: NonZeroU64::new(20), ..roll(10_000) };
+        assert_eq!(due(&backlog(&[0], 1_000), &twenty, false), None);
+        assert_eq!(due(&backlog(&[0, 10], 1_000), &twenty, false), Some(vec![0, 10]));
+        assert_eq!(due(&backlog(&[0, 10, 20], 1_000), &twenty, false), Some(vec![0, 10]));
+    }
+
+    #[test]
+    fn what_a_shipment_has_is_left_to_it() {
+        let all = backlog(&[0, 10, 20, 30], 61_000);
+        assert_eq!(due_beside(&all, &roll(200), &[0, 10], false), Some(vec![20, 30]));
+        assert_eq!(due_beside(&all, &roll(1_000), &[10], false), Some(vec![0]), "20 does not join");
+        assert_eq!(due_beside(&all, &roll(1_000), &[0, 10, 20, 30], true), None);
+    }
+
+    #[test]
+    fn even_rolls_come_at_multiples_of_the_age_on_the_clock() {
+        let hour = Duration::from_hours(1);
+        assert_eq!(boundary_before(7_200_000, hour), 7_200_000);
+        assert_eq!(boundary_before(7_199_999, hour), 3_600_000);
+        let even = RollConfig { max_age: hour, even: true, ..roll(1_000) };
+        let since_hour_ms = now_ms() - boundary_before(now_ms(), hour);
+        // The first one ended before the hour, the second one after.
+        let mut both = backlog(&[0, 10], since_hour_ms + 1);
+        both.segments.get_mut(&Lsn(10)).unwrap().footer.as_mut().unwrap().last_timestamp_ms =
+            now_ms() + 1;
+        assert_eq!(due(&both, &even, false), Some(vec![0]));
+        assert_eq!(due_beside(&both, &even, &[0], false), None, "it waits for the next hour");
+        assert_eq!(due(&both, &even, true), Some(vec![0, 10]));
+        let until = both.until_due(&even, &BTreeSet::new()).unwrap();
+        assert!(until <= hour, "{until:?}");
+        assert_eq!(
+            due(&both, &RollConfig { max_bytes: ByteSize(200), ..even }, false),
+            Some(vec![0, 10])
+        );
     }
 }

@@ -3,11 +3,17 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use nix::unistd::{AccessFlags, access};
-use sewer_wal::{Layout, WalId};
+use sewer_wal::{Layout, WalId, sealed};
 
 use crate::config::Config;
 use crate::destination::{self, probe};
+
+/// A clock before 2026 was never set, in seconds since the Unix epoch.
+const OLDEST_CLOCK_S: i64 = 1_767_225_600;
+/// How far events may be ahead of the clock, in seconds.
+const CLOCK_TOLERANCE_S: i64 = 60;
 
 /// Prints a line per thing that must work; `true` if all do.
 pub async fn run(config: &Config) -> bool {
@@ -15,6 +21,7 @@ pub async fn run(config: &Config) -> bool {
     let results = [
         ("WAL directory", wal_directory(&config.wal.dir)),
         ("shipper directory", shipper_directory(&config.shipper.dir)),
+        ("clock", clock(&config.wal.dir)),
         ("status port", port(config)),
         ("destination", destination(config).await),
     ];
@@ -56,6 +63,33 @@ fn port(config: &Config) -> Result<String, String> {
     std::net::TcpListener::bind(address)
         .map(|_| address.to_string())
         .map_err(|e| format!("listen on {address} (key `status.listen`): {e}"))
+}
+
+/// Kerberos refuses clocks that are minutes apart, and partitions follow the clock. What can be told
+/// without another machine: that it is not behind this build, nor behind what is in the WAL.
+fn clock(wal_dir: &Path) -> Result<String, String> {
+    let now = Timestamp::now();
+    let time = now.strftime("%Y-%m-%dT%H:%M:%SZ");
+    if now.as_second() < OLDEST_CLOCK_S {
+        return Err(format!(
+            "it says {time}, which is in the past; set it (chrony, systemd-timesyncd)"
+        ));
+    }
+    let layout = Layout::new(wal_dir);
+    let segments = sealed::list(&layout).unwrap_or_default();
+    // What cannot be read is told with the WAL directory.
+    let id = WalId::load(&layout).ok().flatten();
+    let newest_ms = segments.iter().rev().find_map(|segment| {
+        let footer = sealed::inspect(segment, id?).ok()??;
+        Some(footer.last_timestamp_ms)
+    });
+    let ahead_s = newest_ms.map_or(0, |newest_ms| newest_ms / 1000 - now.as_second());
+    if ahead_s > CLOCK_TOLERANCE_S {
+        return Err(format!(
+            "it says {time}, but the newest sealed event is {ahead_s} s later; the clock was set back: check time synchronisation"
+        ));
+    }
+    Ok(time.to_string())
 }
 
 async fn destination(config: &Config) -> Result<String, String> {

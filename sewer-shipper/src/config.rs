@@ -1,6 +1,7 @@
 //! The shipper's configuration, as operators write it in `shipper.toml`.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::partition::Partitions;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/shipper.toml";
+
+/// The limit of `shipper.parallel`: each shipment takes memory and a writer in HDFS.
+const PARALLEL_MAX: usize = 16;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,6 +62,9 @@ pub struct ShipperConfig {
     /// How often to look for sealed segments that the kernel did not announce.
     #[serde(with = "humantime_serde")]
     pub scan_interval: Duration,
+    /// How many shipments are under way at the same time: one file closes while the next is
+    /// written.
+    pub parallel: NonZeroUsize,
 }
 
 /// `[status]`
@@ -66,6 +73,9 @@ pub struct ShipperConfig {
 pub struct StatusConfig {
     /// The address and port to listen on.
     pub listen: SocketAddr,
+    /// The lag beyond which health is 503; without it health does not depend on the lag.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub max_lag: Option<Duration>,
 }
 
 /// `[destination]`
@@ -85,6 +95,8 @@ pub struct DestinationConfig {
     pub compression: Compression,
     /// The key class in the header of `access-log` files.
     pub access_log_class: String,
+    /// Whether a partition to which this node has delivered all gets a marker.
+    pub done_marker: bool,
     /// The directory of `core-site.xml` and `hdfs-site.xml`; without it `HADOOP_CONF_DIR`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hadoop_conf_dir: Option<PathBuf>,
@@ -123,6 +135,12 @@ pub struct RollConfig {
     /// Ship when this much is sealed; also the most that one shipment takes, but at least one
     /// segment.
     pub max_bytes: ByteSize,
+    /// Ship when so many events are sealed; also the most that one shipment takes, but at least
+    /// one segment. Without it there is no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_events: Option<NonZeroU64>,
+    /// Ship at multiples of `max_age` on the clock.
+    pub even: bool,
 }
 
 /// `[retry]`
@@ -152,13 +170,14 @@ impl Default for ShipperConfig {
             dir: "/var/lib/sewer/shipper".into(),
             host: String::new(),
             scan_interval: Duration::from_secs(10),
+            parallel: NonZeroUsize::new(2).expect("2 is not 0"),
         }
     }
 }
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8082)) }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), max_lag: None }
     }
 }
 
@@ -171,6 +190,7 @@ impl Default for DestinationConfig {
             format: Format::default(),
             compression: Compression::default(),
             access_log_class: ACCESS_LOG_CLASS.into(),
+            done_marker: false,
             hadoop_conf_dir: None,
         }
     }
@@ -192,7 +212,12 @@ impl Default for HdfsConfig {
 
 impl Default for RollConfig {
     fn default() -> Self {
-        Self { max_age: Duration::from_secs(30), max_bytes: ByteSize::mib(128) }
+        Self {
+            max_age: Duration::from_secs(30),
+            max_bytes: ByteSize::mib(128),
+            max_events: None,
+            even: false,
+        }
     }
 }
 
@@ -233,6 +258,12 @@ impl Config {
         }
         if self.roll.max_bytes.as_u64() == 0 {
             return Err("key `roll.max_bytes`: must be more than 0".into());
+        }
+        if self.roll.even && self.roll.max_age < Duration::from_secs(1) {
+            return Err("key `roll.even`: needs a roll.max_age of at least 1s".into());
+        }
+        if self.shipper.parallel.get() > PARALLEL_MAX {
+            return Err(format!("key `shipper.parallel`: must be at most {PARALLEL_MAX}"));
         }
         if self.shipper.scan_interval.is_zero() {
             return Err("key `shipper.scan_interval`: must be more than 0s".into());

@@ -1,4 +1,4 @@
-//! The life of the shipper: ship what is due, wait for more, try again after failures, for ever.
+//! The life of the shipper: start, ship for ever, stop when asked to.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -16,11 +16,10 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::retry::Backoff;
-use crate::ship::ShipError;
-use crate::worker::{Step, Worker};
+use crate::schedule::{self, Until};
+use crate::worker::Worker;
 
-/// How long a stop waits for the shipment under way. What is cut is taken up by the next start.
+/// How long a stop waits for the shipments under way. What is cut is taken up by the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the watching thread may take to notice a stop.
@@ -34,7 +33,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut stop_signals = StopSignals::listen().context("listen for signals")?;
     let listener = TcpListener::bind(config.status.listen)
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
-    let worker = Worker::open(&config, &config.wal.dir, true)?;
+    let mut worker = Worker::open(&config, &config.wal.dir, true)?;
     let metrics = Arc::clone(worker.metrics());
     let status = StatusServer::start(listener, metrics.registry(), metrics)
         .context("start the status port")?;
@@ -52,69 +51,23 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready, NotifyState::Status("shipping")]);
 
     let (stop, stopping) = watch::channel(false);
-    let mut shipping = std::pin::pin!(ship_until(stopping, worker, &config, &sealed));
+    let until = Until::Stopped { scan_interval: config.shipper.scan_interval };
+    let mut shipping =
+        std::pin::pin!(schedule::ship(&mut worker, until, &sealed.changed, stopping));
     tokio::select! {
-        () = &mut shipping => {}
+        _ = &mut shipping => {}
         signal = stop_signals.next() => {
             tracing::info!(signal, "stopping");
             notify(&[NotifyState::Stopping]);
             stop.send_replace(true);
             if timeout(STOP_PATIENCE, shipping).await.is_err() {
-                tracing::warn!("the shipment under way is cut; the next start takes it up");
+                tracing::warn!("the shipments under way are cut; the next start takes them up");
             }
         }
     }
     status.stop();
     tracing::info!("stopped; what is not shipped stays in the WAL");
     Ok(())
-}
-
-/// Ships until it is told to stop; then the shipment under way is the last.
-async fn ship_until(
-    mut stopping: watch::Receiver<bool>,
-    mut worker: Worker,
-    config: &Config,
-    sealed: &Sealed,
-) {
-    let mut backoff = Backoff::new(&config.retry);
-    while !*stopping.borrow() {
-        let pause = match worker.step(false).await {
-            Ok(Step::Shipped) => {
-                backoff.reset();
-                continue;
-            }
-            Ok(Step::Idle(until_due)) => {
-                let scan = config.shipper.scan_interval;
-                until_due.map_or(scan, |due| due.clamp(Duration::from_millis(10), scan))
-            }
-            Err(error) => {
-                worker.metrics().failed(&error);
-                let wait = backoff.after_failure(error.needs_a_human());
-                log_failure(&error, wait);
-                // New segments do not make a failure go away.
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    _ = stopping.changed() => {}
-                }
-                continue;
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = sealed.changed.notified() => {}
-            _ = stopping.changed() => {}
-        }
-    }
-}
-
-/// Says what failed and when it is tried again; louder where only a person can help.
-pub(crate) fn log_failure(error: &ShipError, wait: Duration) {
-    let (reason, retry_in_ms) = (error.reason(), wait.as_millis());
-    if error.needs_a_human() {
-        tracing::error!(reason, retry_in_ms, "{error}");
-    } else {
-        tracing::warn!(reason, retry_in_ms, "{error}");
-    }
 }
 
 /// A thread that waits for the kernel to tell of a sealed segment. The loop above looks now and

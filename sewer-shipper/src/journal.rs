@@ -24,6 +24,14 @@ pub enum JournalError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// The file of the open partitions is none.
+    #[error("{} is no list of open partitions: {problem}; remove it, and the partitions in it get no marker", path.display())]
+    BadPartitions {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A file is no plan of this build.
     #[error("{} is not a plan that this build can carry out: {problem}; move it away only if its segments are shipped", path.display())]
     BadPlan {

@@ -7,12 +7,15 @@
 //! - [`encode`] from segments to the bytes of a file: [`format`] a record, [`access_log`] and
 //!   [`writable`] its bytes, [`codec`] compression, [`sequence_file`] the file around them
 //! - [`ship`] write, confirm, publish, delete; [`destination`] where to; [`quarantine`] what is
-//!   damaged; [`retry`] when again
-//! - [`worker`] one shipment after the other; [`daemon`] for ever; [`replay`] until there is none
+//!   damaged; [`done`] which partitions are complete
+//! - [`worker`] the next shipment; [`attempts`] one shipment, tried until it is delivered, [`retry`]
+//!   when again; [`schedule`] some of them at the same time
+//! - [`daemon`] for ever; [`replay`] until there is none, [`dry_run`] what that would do
 //! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back; [`audit`] for
 //!   proving that nothing is missing
 
 pub mod access_log;
+pub mod attempts;
 pub mod audit;
 pub mod backlog;
 pub mod cat;
@@ -21,6 +24,8 @@ pub mod codec;
 pub mod config;
 pub mod daemon;
 pub mod destination;
+pub mod done;
+pub mod dry_run;
 pub mod encode;
 pub mod format;
 pub mod journal;
@@ -30,6 +35,7 @@ pub mod plan;
 pub mod quarantine;
 pub mod replay;
 pub mod retry;
+pub mod schedule;
 pub mod sequence_file;
 pub mod ship;
 pub mod show;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
 use sewer_shipper::config::{Config, STANDARD_FILE};
-use sewer_shipper::{audit, check, daemon, replay, show};
+use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
 use sewer_wal::error::one_line;
 
+#[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
 /// Ships what the pixel has sealed: SequenceFiles at a destination, each event exactly once.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -25,6 +26,9 @@ struct Arguments {
     /// Seals what a dead pixel left, ships everything now, prints a summary and exits
     #[arg(long, groups = ["mode", "on_a_wal"])]
     replay: bool,
+    /// With --replay: shows what would be shipped, and to where, and changes nothing
+    #[arg(long, requires = "replay")]
+    dry_run: bool,
     /// Proves by LSN that every event is at the destination or on the local disk, and exits; 1 if not
     #[arg(long, groups = ["mode", "on_a_wal"])]
     audit: bool,
@@ -79,6 +83,12 @@ fn run(arguments: &Arguments, config: Config) -> anyhow::Result<bool> {
         }
         if arguments.audit {
             return audit::run(&config, arguments.wal.as_deref()).await;
+        }
+        if arguments.dry_run {
+            let (config, wal) = (config, arguments.wal.clone());
+            return tokio::task::spawn_blocking(move || dry_run::run(&config, wal.as_deref()))
+                .await?
+                .map(|()| true);
         }
         if arguments.replay {
             return replay::run(&config, arguments.wal.as_deref()).await;

@@ -1,23 +1,37 @@
-//! What the shipper counts, in Prometheus' terms.
+//! What the shipper counts, in Prometheus' terms, and what it says of its failures.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use sewer_ops::metrics::{counter, counters, float_gauge, gauge, gauges};
 use sewer_ops::status::Report;
 
 use crate::backlog::{Totals, now_ms};
 use crate::plan::Plan;
 use crate::ship::ShipError;
+use crate::worker::Ended;
 
-/// Counters, gauges, and the last error.
+/// What stands for the plan of a shipment while there is none yet.
+const PLANNING: &str = "planning";
+/// What stands for the plan where partitions are marked as done.
+const MARKING: &str = "done_marker";
+
+/// Counters, gauges, and what fails.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    max_lag: Option<Duration>,
     backlog_segments: IntGauge,
     backlog_bytes: IntGauge,
     backlog_events: IntGauge,
     set_aside: IntGauge,
     lag_seconds: Gauge,
+    oldest_seconds: IntGaugeVec,
+    shipments: IntCounterVec,
+    failing: IntGaugeVec,
+    last_error_seconds: IntGaugeVec,
     shipped_events: IntCounter,
     shipped_segments: IntCounter,
     shipped_files: IntCounter,
@@ -32,9 +46,19 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Seen {
     oldest_ms: Option<i64>,
-    failing_since_ms: Option<i64>,
-    last_error: Option<(i64, String)>,
+    /// By the name of the plan.
+    failing: BTreeMap<String, Failing>,
+    last_error: Option<(i64, &'static str, String)>,
     set_aside: Vec<String>,
+}
+
+/// A shipment whose last attempt failed.
+#[derive(Debug)]
+struct Failing {
+    since_ms: i64,
+    reason: &'static str,
+    needs_a_human: bool,
+    error: String,
 }
 
 /// What a run has delivered, for the summary of `--replay`.
@@ -55,67 +79,77 @@ pub struct Delivered {
 }
 
 impl Metrics {
-    /// A set of metrics in a registry of its own.
-    ///
-    /// # Panics
-    /// Never: the names are constants and distinct.
+    /// A set of metrics in a registry of its own. With `max_lag`, a longer lag is bad health.
     #[must_use]
-    #[allow(clippy::new_without_default)] // It registers; that is more than a default value.
-    pub fn new() -> Self {
-        let retries = Opts::new("sewer_shipper_retries_total", "Failed attempts, by reason.");
-        let lag = "Age of the oldest event not yet shipped; 0 if there is none.";
-        let metrics = Self {
-            registry: Registry::new(),
-            backlog_segments: gauge(
+    pub fn new(max_lag: Option<Duration>) -> Self {
+        let registry = Registry::new();
+        let r = &registry;
+        let count = |name, help| counter(r, name, help);
+        let level = |name, help| gauge(r, name, help);
+        Self {
+            max_lag,
+            backlog_segments: level(
                 "sewer_shipper_backlog_segments",
                 "Segments sealed and not yet shipped.",
             ),
-            backlog_bytes: gauge("sewer_shipper_backlog_bytes", "Bytes of these segments."),
-            backlog_events: gauge("sewer_shipper_backlog_events", "Events in these segments."),
-            set_aside: gauge(
+            backlog_bytes: level("sewer_shipper_backlog_bytes", "Bytes of these segments."),
+            backlog_events: level("sewer_shipper_backlog_events", "Events in these segments."),
+            set_aside: level(
                 "sewer_shipper_set_aside_segments",
                 "What is in sealed/ and is not shipped: another WAL's, misplaced, unreadable or no segment.",
             ),
-            lag_seconds: Gauge::new("sewer_shipper_lag_seconds", lag).expect(VALID),
-            shipped_events: counter("sewer_shipper_events_total", "Events delivered."),
-            shipped_segments: counter(
+            lag_seconds: float_gauge(
+                r,
+                "sewer_shipper_lag_seconds",
+                "Age of the oldest event not yet shipped; 0 if there is none.",
+            ),
+            oldest_seconds: gauges(
+                r,
+                "sewer_shipper_oldest_unshipped_timestamp_seconds",
+                "Time of the oldest event not yet shipped; absent if there is none.",
+                &[],
+            ),
+            shipments: counters(
+                r,
+                "sewer_shipper_shipments_total",
+                "Shipments that ended as shipped, attempts that failed, and plans withdrawn because their segments were damaged.",
+                &["outcome"],
+            ),
+            failing: gauges(
+                r,
+                "sewer_shipper_failing_shipments",
+                "Shipments whose last attempt failed, by reason, and whether a person has to act.",
+                &["reason", "needs_action"],
+            ),
+            last_error_seconds: gauges(
+                r,
+                "sewer_shipper_last_error_timestamp_seconds",
+                "Time of the last failure, by reason.",
+                &["reason"],
+            ),
+            shipped_events: count("sewer_shipper_events_total", "Events delivered."),
+            shipped_segments: count(
                 "sewer_shipper_segments_total",
                 "Segments shipped and deleted.",
             ),
-            shipped_files: counter("sewer_shipper_files_total", "Files published."),
-            shipped_bytes: counter("sewer_shipper_bytes_total", "Bytes of the files published."),
-            lost_events: counter(
+            shipped_files: count("sewer_shipper_files_total", "Files published."),
+            shipped_bytes: count("sewer_shipper_bytes_total", "Bytes of the files published."),
+            lost_events: count(
                 "sewer_shipper_lost_events_total",
                 "Events lost to damage on the local disk.",
             ),
-            quarantined_segments: counter(
+            quarantined_segments: count(
                 "sewer_shipper_quarantined_segments_total",
                 "Damaged segments quarantined.",
             ),
-            retries: IntCounterVec::new(retries, &["reason"]).expect(VALID),
+            retries: counters(
+                r,
+                "sewer_shipper_retries_total",
+                "Failed attempts, each made again, by reason.",
+                &["reason"],
+            ),
             seen: Mutex::default(),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 12] = [
-            Box::new(self.backlog_segments.clone()),
-            Box::new(self.backlog_bytes.clone()),
-            Box::new(self.backlog_events.clone()),
-            Box::new(self.set_aside.clone()),
-            Box::new(self.lag_seconds.clone()),
-            Box::new(self.shipped_events.clone()),
-            Box::new(self.shipped_segments.clone()),
-            Box::new(self.shipped_files.clone()),
-            Box::new(self.shipped_bytes.clone()),
-            Box::new(self.lost_events.clone()),
-            Box::new(self.quarantined_segments.clone()),
-            Box::new(self.retries.clone()),
-        ];
-        for metric in all {
-            self.registry.register(metric).expect(VALID);
+            registry,
         }
     }
 
@@ -147,27 +181,71 @@ impl Metrics {
         self.shipped_bytes.inc_by(bytes);
     }
 
-    /// A shipment is done.
+    /// All of a shipment is delivered and its segments are gone.
     pub fn shipped(&self, plan: &Plan) {
         self.shipped_events.inc_by(plan.records());
         self.shipped_segments.inc_by(plan.segments.len() as u64);
         self.lost_events.inc_by(plan.lost());
         self.quarantined_segments.inc_by(plan.damaged.len() as u64);
-        self.seen().failing_since_ms = None;
     }
 
-    /// An attempt failed and will be made again.
-    pub fn failed(&self, error: &ShipError) {
-        self.failed_for(error.reason(), error.to_string());
+    /// A shipment is no longer under way.
+    pub fn ended(&self, plan: &Plan, how: &Ended) {
+        let outcome = match how {
+            Ended::Shipped => "shipped",
+            Ended::Withdrawn { .. } => "withdrawn",
+            Ended::Stopped => return,
+        };
+        self.shipments.with_label_values(&[outcome]).inc();
+        self.works(&plan.file_name());
     }
 
-    /// As [`Self::failed`], for what is no part of a shipment.
-    pub fn failed_for(&self, reason: &str, error: String) {
+    /// An attempt failed and will be made again; without a plan it was that of making one.
+    pub fn failed(&self, plan: Option<&Plan>, error: &ShipError) {
+        let name = plan.map_or_else(|| PLANNING.to_owned(), Plan::file_name);
+        self.shipments.with_label_values(&["failed"]).inc();
+        self.fails(name, error.reason(), error.needs_a_human(), error.to_string());
+    }
+
+    /// Plans can be made again.
+    pub fn planning_works(&self) {
+        self.works(PLANNING);
+    }
+
+    /// Complete partitions could not be marked.
+    pub fn marking_failed(&self, error: String) {
+        self.fails(MARKING.to_owned(), MARKING, false, error);
+    }
+
+    /// Complete partitions can be marked again.
+    pub fn marking_works(&self) {
+        self.works(MARKING);
+    }
+
+    fn fails(&self, name: String, reason: &'static str, needs_a_human: bool, error: String) {
         self.retries.with_label_values(&[reason]).inc();
         let now = now_ms();
+        self.last_error_seconds.with_label_values(&[reason]).set(now / 1000);
         let mut seen = self.seen();
-        seen.failing_since_ms.get_or_insert(now);
-        seen.last_error = Some((now, error));
+        seen.last_error = Some((now, reason, error.clone()));
+        let since_ms = seen.failing.get(&name).map_or(now, |failing| failing.since_ms);
+        seen.failing.insert(name, Failing { since_ms, reason, needs_a_human, error });
+        self.show_failing(&seen);
+    }
+
+    fn works(&self, name: &str) {
+        let mut seen = self.seen();
+        if seen.failing.remove(name).is_some() {
+            self.show_failing(&seen);
+        }
+    }
+
+    fn show_failing(&self, seen: &Seen) {
+        self.failing.reset();
+        for failing in seen.failing.values() {
+            let needs_action = if failing.needs_a_human { "yes" } else { "no" };
+            self.failing.with_label_values(&[failing.reason, needs_action]).inc();
+        }
     }
 
     /// What has been delivered since the start.
@@ -183,10 +261,10 @@ impl Metrics {
         }
     }
 
-    fn lag(&self) -> f64 {
+    fn lag(&self) -> Duration {
         let oldest_ms = self.seen().oldest_ms;
         let lag_ms = oldest_ms.map_or(0, |oldest_ms| now_ms().saturating_sub(oldest_ms).max(0));
-        std::time::Duration::from_millis(lag_ms.cast_unsigned()).as_secs_f64()
+        Duration::from_millis(lag_ms.cast_unsigned())
     }
 
     /// A lock whose holder panicked still guards plain figures here.
@@ -197,19 +275,33 @@ impl Metrics {
 
 impl Report for Metrics {
     fn is_healthy(&self) -> bool {
-        true
+        self.max_lag.is_none_or(|max_lag| self.lag() <= max_lag)
     }
 
     fn stats(&self) -> serde_json::Value {
-        let lag_seconds = self.lag();
+        let lag_seconds = self.lag().as_secs_f64();
         let delivered = self.delivered();
         let seen = self.seen();
+        let failing: Vec<_> = seen
+            .failing
+            .iter()
+            .map(|(name, failing)| {
+                serde_json::json!({
+                    "shipment": name,
+                    "since_ms": failing.since_ms,
+                    "reason": failing.reason,
+                    "needs_action": failing.needs_a_human,
+                    "error": failing.error,
+                })
+            })
+            .collect();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "backlog_segments": self.backlog_segments.get(),
             "backlog_bytes": self.backlog_bytes.get(),
             "backlog_events": self.backlog_events.get(),
             "set_aside": &seen.set_aside,
+            "oldest_unshipped_ms": seen.oldest_ms,
             "lag_seconds": lag_seconds,
             "shipped_events": delivered.events,
             "shipped_segments": delivered.segments,
@@ -217,23 +309,21 @@ impl Report for Metrics {
             "shipped_bytes": delivered.bytes,
             "lost_events": delivered.lost,
             "quarantined_segments": delivered.quarantined,
-            "failing_since_ms": seen.failing_since_ms,
-            "last_error_ms": seen.last_error.as_ref().map(|(at, _)| at),
-            "last_error": seen.last_error.as_ref().map(|(_, error)| error),
+            "failing_since_ms": seen.failing.values().map(|failing| failing.since_ms).min(),
+            "failing": failing,
+            "last_error_ms": seen.last_error.as_ref().map(|(at, _, _)| at),
+            "last_error_reason": seen.last_error.as_ref().map(|(_, reason, _)| reason),
+            "last_error": seen.last_error.as_ref().map(|(_, _, error)| error),
         })
     }
 
     fn sample(&self) {
-        self.lag_seconds.set(self.lag());
+        self.lag_seconds.set(self.lag().as_secs_f64());
+        match self.seen().oldest_ms {
+            Some(oldest_ms) => {
+                self.oldest_seconds.with_label_values::<&str>(&[]).set(oldest_ms.div_euclid(1000));
+            }
+            None => self.oldest_seconds.reset(),
+        }
     }
-}
-
-const VALID: &str = "names and labels are valid constants";
-
-fn counter(name: &str, help: &str) -> IntCounter {
-    IntCounter::new(name, help).expect(VALID)
-}
-
-fn gauge(name: &str, help: &str) -> IntGauge {
-    IntGauge::new(name, help).expect(VALID)
 }

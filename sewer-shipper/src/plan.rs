@@ -122,6 +122,15 @@ pub struct OutputPlan {
     pub name: String,
     /// The records in it.
     pub records: u64,
+    /// The latest timestamp in it, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_timestamp_ms: i64,
+    /// Its length in bytes once it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<u64>,
+    /// The replication to be restored once it is published, if it is written with less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replication: Option<u32>,
 }
 
 impl OutputPlan {
@@ -190,7 +199,38 @@ pub fn make(
         outputs: Vec::new(),
         published: false,
     };
-    let mut records: BTreeMap<String, u64> = BTreeMap::new();
+    let survey = survey(layout, &plan)?;
+    plan.last_lsn = Lsn(survey.end.0.saturating_sub(1)).max(plan.first_lsn);
+    plan.damaged = survey.damaged;
+    let name = plan.output_name();
+    let output = |(directory, Records { count, last_timestamp_ms })| OutputPlan {
+        directory,
+        name: name.clone(),
+        records: count,
+        last_timestamp_ms,
+        published: None,
+        replication: None,
+    };
+    plan.outputs = survey.directories.into_iter().map(output).collect();
+    Ok(plan)
+}
+
+/// What the segments of a plan hold.
+struct Survey {
+    directories: BTreeMap<String, Records>,
+    damaged: Vec<DamagedSegment>,
+    /// The LSN after the last one.
+    end: Lsn,
+}
+
+/// The records of one directory.
+struct Records {
+    count: u64,
+    last_timestamp_ms: i64,
+}
+
+fn survey(layout: &Layout, plan: &Plan) -> Result<Survey, PlanError> {
+    let (mut directories, mut damaged) = (BTreeMap::<String, Records>::new(), Vec::new());
     let mut partitions = plan.partitions()?;
     let mut end = plan.first_lsn;
     for &base in &plan.segments {
@@ -198,24 +238,22 @@ pub fn make(
         let mut count = |_, event: Event<'_>| -> Result<(), PlanError> {
             events += 1;
             let directory = directory(&mut partitions, &event)?;
-            match records.get_mut(directory) {
-                Some(count) => *count += 1,
-                None => drop(records.insert(directory.to_owned(), 1)),
+            let last_timestamp_ms = event.timestamp_ms;
+            if let Some(records) = directories.get_mut(directory) {
+                records.count += 1;
+                records.last_timestamp_ms = records.last_timestamp_ms.max(last_timestamp_ms);
+            } else {
+                let records = Records { count: 1, last_timestamp_ms };
+                directories.insert(directory.to_owned(), records);
             }
             Ok(())
         };
         end = end.max(read_segment(layout, base, &mut count, |d| damage.push(d.into()))?);
         if !damage.is_empty() {
-            plan.damaged.push(DamagedSegment { base, events, damage });
+            damaged.push(DamagedSegment { base, events, damage });
         }
     }
-    plan.last_lsn = Lsn(end.0.saturating_sub(1)).max(plan.first_lsn);
-    let name = plan.output_name();
-    plan.outputs = records
-        .into_iter()
-        .map(|(directory, records)| OutputPlan { directory, name: name.clone(), records })
-        .collect();
-    Ok(plan)
+    Ok(Survey { directories, damaged, end })
 }
 
 /// Calls `on_event` for each intact event of a sealed segment, in order, and `on_damage` for each
@@ -289,6 +327,24 @@ impl Plan {
         total(self.damaged.iter().map(DamagedSegment::lost))
     }
 
+    /// The plan for what its segments still hold after they were damaged: outputs already published
+    /// stay as they are, the others get what is left. Reads all of it. Blocks.
+    ///
+    /// # Errors
+    /// [`PlanError`] if a segment cannot be read to its end.
+    pub fn amended(&self, layout: &Layout) -> Result<Self, PlanError> {
+        let Survey { mut directories, damaged, .. } = survey(layout, self)?;
+        let mut plan = Self { damaged, ..self.clone() };
+        plan.outputs.retain_mut(|output| {
+            let records = directories.remove(&output.directory);
+            if output.published.is_none() {
+                output.records = records.map_or(0, |records| records.count);
+            }
+            output.records > 0
+        });
+        Ok(plan)
+    }
+
     fn output_name(&self) -> String {
         format!(
             "{}-{}-{:0LSN_DIGITS$}-{:0LSN_DIGITS$}.seq",
@@ -321,7 +377,14 @@ mod tests {
 
     #[test]
     fn a_temporary_name_is_hidden_and_recognised() {
-        let output = OutputPlan { directory: "/d".into(), name: "n.seq".into(), records: 1 };
+        let output = OutputPlan {
+            directory: "/d".into(),
+            name: "n.seq".into(),
+            records: 1,
+            last_timestamp_ms: 0,
+            published: None,
+            replication: None,
+        };
         assert_eq!(output.temporary_path(3), "/d/.n.seq.3.tmp");
         assert_eq!(output.attempt_of(".n.seq.3.tmp"), Some(3));
         for other in ["n.seq", ".n.seq.tmp", ".m.seq.3.tmp", ".n.seq.x.tmp"] {

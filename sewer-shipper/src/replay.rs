@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,15 +11,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sewer_ops::signals::StopSignals;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, WalError};
+use tokio::sync::{Notify, watch};
 
 use crate::backlog::Totals;
 use crate::config::Config;
-use crate::daemon::log_failure;
-use crate::retry::Backoff;
-use crate::worker::{Step, Worker};
+use crate::metrics::Delivered;
+use crate::schedule::{self, Until};
+use crate::worker::Worker;
 
 /// Where there is no terminal, how often a line tells the progress.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// How often to look how far it is.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long an interrupt waits for the shipments under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Drains a WAL: the configured one, or that in `other_wal`. `true` if the backlog is empty.
 ///
@@ -41,13 +47,7 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
         worker.destination().describe()
     );
     let progress = Progress::new(totals);
-    let drained = tokio::select! {
-        drained = drain(&mut worker, config, &progress) => drained,
-        signal = stop.next() => {
-            tracing::warn!(signal, "replay was interrupted");
-            false
-        }
-    };
+    let drained = drain(&mut worker, config, &progress, &mut stop).await;
     progress.bar.finish_and_clear();
     let left = worker.refresh()?;
     summarise(&worker, left, begun.elapsed());
@@ -79,28 +79,29 @@ async fn seal(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Ships until there is nothing; `false` once it has been in vain for too long.
-async fn drain(worker: &mut Worker, config: &Config, progress: &Progress) -> bool {
-    let mut backoff = Backoff::new(&config.retry);
-    let mut last_success = Instant::now();
+/// Ships until there is nothing; `false` once it has been in vain for too long, or is interrupted.
+async fn drain(
+    worker: &mut Worker,
+    config: &Config,
+    progress: &Progress,
+    stop: &mut StopSignals,
+) -> bool {
+    let metrics = Arc::clone(worker.metrics());
+    let until = Until::Drained { patience: config.retry.replay_patience };
+    let (interrupt, stopping) = watch::channel(false);
+    let nothing_is_sealed = Notify::new();
+    let mut shipping = std::pin::pin!(schedule::ship(worker, until, &nothing_is_sealed, stopping));
+    let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     loop {
-        match worker.step(true).await {
-            Ok(Step::Shipped) => {
-                backoff.reset();
-                last_success = Instant::now();
-                progress.shipped(worker.metrics().delivered().events);
-            }
-            Ok(Step::Idle(_)) => return true,
-            Err(error) => {
-                worker.metrics().failed(&error);
-                let wait = backoff.after_failure(error.needs_a_human());
-                progress.bar.suspend(|| log_failure(&error, wait));
-                let left = config.retry.replay_patience.saturating_sub(last_success.elapsed());
-                if left.is_zero() {
-                    tracing::error!("no progress for the time of retry.replay_patience");
-                    return false;
-                }
-                tokio::time::sleep(wait.min(left)).await;
+        tokio::select! {
+            drained = &mut shipping => return drained,
+            _ = ticks.tick() => progress.show(metrics.delivered()),
+            signal = stop.next() => {
+                progress.bar.suspend(|| tracing::warn!(signal, "interrupted; run it again to go on"));
+                interrupt.send_replace(true);
+                // What is cut is taken up by the next run.
+                let _ = tokio::time::timeout(STOP_PATIENCE, shipping).await;
+                return false;
             }
         }
     }
@@ -142,7 +143,7 @@ impl Progress {
     fn new(totals: Totals) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let bar = if on_terminal { ProgressBar::new(totals.events) } else { ProgressBar::hidden() };
-        let template = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+        let template = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {msg}, {eta} left";
         bar.set_style(
             ProgressStyle::with_template(template).expect("the template is a valid constant"),
         );
@@ -150,15 +151,26 @@ impl Progress {
         Self { bar, events: totals.events, begun: now, reported: now.into(), on_terminal }
     }
 
-    fn shipped(&self, events: u64) {
-        self.bar.set_position(events);
+    fn show(&self, done: Delivered) {
+        let seconds = self.begun.elapsed().as_secs_f64().max(0.001);
+        #[allow(clippy::cast_precision_loss)] // For people.
+        let (events, bytes) = (done.events as f64 / seconds, done.bytes as f64 / seconds);
+        self.bar.set_position(done.events);
+        self.bar.set_message(format!("{:.1} MB/s written", bytes / 1e6));
         if self.on_terminal || self.reported.get().elapsed() < REPORT_INTERVAL {
             return;
         }
         self.reported.set(Instant::now());
-        let seconds = self.begun.elapsed().as_secs_f64();
         #[allow(clippy::cast_precision_loss)] // For people.
-        let rate = events as f64 / seconds;
-        tracing::info!(events, of = self.events, events_per_second = rate.round(), "replaying");
+        let left = self.events.saturating_sub(done.events) as f64;
+        let eta_s = if events > 0.0 { (left / events).ceil() } else { f64::NAN };
+        tracing::info!(
+            events = done.events,
+            of = self.events,
+            events_per_s = events.round(),
+            mb_per_s = format_args!("{:.1}", bytes / 1e6),
+            eta_s,
+            "replaying"
+        );
     }
 }

@@ -5,101 +5,28 @@
 //! removed and written anew. Segments are deleted only once the journal says, durably, that every
 //! output is published; a segment that is missing earlier is never taken for a shipped one.
 
+mod error;
+
 use std::sync::Arc;
+
+pub use self::error::ShipError;
 
 use bytes::Bytes;
 use sewer_wal::{Layout, Lsn, WalError, sealed};
-use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::destination::{
     CreateOptions, Destination, DestinationError, Kind, Lowered, Published, publish,
 };
+use crate::done::OpenPartitions;
 use crate::encode::{EncodeError, encode};
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::plan::{OutputPlan, Plan, PlanError};
+use crate::plan::{OutputPlan, Plan};
 use crate::quarantine;
 
 /// How many chunks may wait between encoding and the destination.
 const CHUNKS_AHEAD_MAX: usize = 2;
-
-/// Why a shipment stopped; it can be run again.
-#[derive(Debug, Error)]
-pub enum ShipError {
-    /// The destination failed.
-    #[error(transparent)]
-    Destination(#[from] DestinationError),
-    /// The segments could not be encoded.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    /// The journal could not be written.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// Segments could not be deleted or quarantined.
-    #[error(transparent)]
-    Wal(#[from] WalError),
-    /// What the destination confirmed is not what was encoded.
-    #[error("{path} was closed with {closed} bytes instead of {encoded}")]
-    Length {
-        /// The file.
-        path: String,
-        /// What the destination says.
-        closed: u64,
-        /// What was encoded.
-        encoded: u64,
-    },
-    /// A segment of an unpublished shipment is gone.
-    #[error(
-        "the segments {missing:?} of the shipment {plan} have vanished before it was published; put them back, or move the plan away to ship the rest"
-    )]
-    Vanished {
-        /// The plan's file name.
-        plan: String,
-        /// The bases that are missing.
-        missing: Vec<Lsn>,
-    },
-    /// A task panicked.
-    #[error("a task of the shipment ended unexpectedly: {0}")]
-    Task(#[from] tokio::task::JoinError),
-}
-
-impl ShipError {
-    /// A short stable label for metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Destination(error) => error.reason(),
-            Self::Encode(EncodeError::Changed { .. }) => "changed",
-            Self::Encode(_) | Self::Wal(_) => "wal",
-            Self::Journal(_) => "journal",
-            Self::Length { .. } => "length",
-            Self::Vanished { .. } => "vanished",
-            Self::Task(_) => "task",
-        }
-    }
-
-    /// Whether a person has to act before a retry can succeed.
-    pub fn needs_a_human(&self) -> bool {
-        match self {
-            Self::Destination(error) => error.needs_a_human(),
-            Self::Vanished { .. } => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the plan no longer fits its segments.
-    pub fn is_changed(&self) -> bool {
-        matches!(self, Self::Encode(EncodeError::Changed { .. }))
-    }
-
-    /// The segment that cannot be read to its end, if that is why.
-    pub fn unreadable_segment(&self) -> Option<Lsn> {
-        match self {
-            Self::Encode(EncodeError::Plan(PlanError::Segment { base, .. })) => Some(*base),
-            _ => None,
-        }
-    }
-}
 
 /// What a shipment works with.
 #[derive(Clone, Debug)]
@@ -112,6 +39,8 @@ pub struct Tools {
     pub destination: Arc<dyn Destination>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Which partitions are to get a marker once they are complete, if that is asked for.
+    pub open_partitions: Option<Arc<OpenPartitions>>,
 }
 
 /// A shipment under way.
@@ -119,13 +48,12 @@ pub struct Tools {
 pub struct Shipment {
     plan: Arc<Plan>,
     tools: Tools,
-    /// Per output: whether it is published, and how it has to be written.
+    /// Per output: how it has to be written.
     progress: Vec<Progress>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Progress {
-    published: bool,
     /// Whether this process has looked for what an earlier attempt left.
     is_clean: bool,
     attempt: u32,
@@ -151,17 +79,32 @@ impl Shipment {
     pub async fn run(&mut self) -> Result<(), ShipError> {
         if !self.plan.published {
             self.check_segments().await?;
-            for index in 0..self.plan.outputs.len() {
-                if !self.progress[index].published {
-                    self.deliver(index).await?;
-                }
+            while let Some(index) = self.next_output() {
+                let length = self.deliver(index).await?;
+                self.amend(|plan| plan.outputs[index].published = Some(length)).await?;
             }
-            let mut plan = Plan::clone(&self.plan);
-            plan.published = true;
-            self.tools.journal.store(&plan)?;
-            self.plan = Arc::new(plan);
+            if !self.plan.published {
+                // Nothing is left of its events.
+                self.amend(|_| {}).await?;
+            }
         }
         self.delete().await
+    }
+
+    fn next_output(&self) -> Option<usize> {
+        self.plan.outputs.iter().position(|output| output.published.is_none())
+    }
+
+    /// Changes the plan, durably. It is published once its last output is.
+    async fn amend(&mut self, change: impl FnOnce(&mut Plan)) -> Result<(), ShipError> {
+        let mut plan = Plan::clone(&self.plan);
+        change(&mut plan);
+        plan.published = plan.outputs.iter().all(|output| output.published.is_some());
+        let (journal, plan) = (self.tools.journal.clone(), Arc::new(plan));
+        let stored = Arc::clone(&plan);
+        tokio::task::spawn_blocking(move || journal.store(&stored)).await??;
+        self.plan = plan;
+        Ok(())
     }
 
     async fn check_segments(&self) -> Result<(), ShipError> {
@@ -177,24 +120,41 @@ impl Shipment {
         Err(ShipError::Vanished { plan: self.plan.file_name(), missing })
     }
 
-    /// Writes and publishes one output, unless that has happened.
-    async fn deliver(&mut self, index: usize) -> Result<(), ShipError> {
+    /// Writes and publishes one output, unless that has happened; returns its length.
+    async fn deliver(&mut self, index: usize) -> Result<u64, ShipError> {
         let output = self.plan.outputs[index].clone();
-        if !self.progress[index].is_clean && self.is_there(&output).await? {
-            self.clean(index, &output).await?;
+        let found = if self.progress[index].is_clean {
+            None
         } else {
-            self.clean(index, &output).await?;
+            let found = self.found(&output).await;
+            if found.as_ref().is_err_and(ShipError::is_conflict) {
+                // The name may stay taken for long, and what was written for it is of no use then.
+                self.clean(index, &output).await?;
+                self.progress[index].is_clean = false;
+            }
+            found?
+        };
+        self.clean(index, &output).await?;
+        let length = if let Some(length) = found {
+            length
+        } else {
             let length = self.write(index, &output).await?;
             self.publish(index, &output, length).await?;
+            length
+        };
+        if let Some(replication) = self.plan.outputs[index].replication {
+            let path = output.final_path();
+            self.tools.destination.restore_replication(&path, replication).await?;
+            tracing::info!(%path, replication, "restored the replication; HDFS makes the copies");
         }
-        self.progress[index].published = true;
-        Ok(())
+        Ok(length)
     }
 
-    /// Whether the final name is there and complete, written before this process knew of it.
-    async fn is_there(&self, output: &OutputPlan) -> Result<bool, ShipError> {
+    /// The length of the final file if it is there and complete, written before this process knew
+    /// of it.
+    async fn found(&self, output: &OutputPlan) -> Result<Option<u64>, ShipError> {
         let path = output.final_path();
-        let Some(length) = self.tools.destination.length(&path).await? else { return Ok(false) };
+        let Some(length) = self.tools.destination.length(&path).await? else { return Ok(None) };
         let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
         let planned = output.clone();
         // The plan is a pure function, so its length is known without writing it again.
@@ -204,12 +164,12 @@ impl Shipment {
         if length == expected {
             // Seen is not yet durable: whoever renamed it may not have come to say so.
             self.tools.destination.settle(&path).await?;
-            return Ok(true);
+        } else {
+            // Somebody else's, or damaged at the destination: reported, never overwritten.
+            let temporary = output.temporary_path(0);
+            publish(&*self.tools.destination, &temporary, &path, expected).await?;
         }
-        // Somebody else's, or damaged at the destination: reported, never overwritten.
-        let temporary = output.temporary_path(0);
-        publish(&*self.tools.destination, &temporary, &path, expected).await?;
-        Ok(true)
+        Ok(Some(expected))
     }
 
     /// Removes what earlier attempts at an output left, and chooses an attempt number that is new.
@@ -240,7 +200,7 @@ impl Shipment {
         if let Err(ShipError::Destination(error)) = &written
             && error.fewer_replicas_may_help()
         {
-            self.lower_replication(index, &temporary).await;
+            self.lower_replication(index, &temporary).await?;
         }
         written
     }
@@ -271,17 +231,23 @@ impl Shipment {
         Ok(closed)
     }
 
-    async fn lower_replication(&mut self, index: usize, temporary: &str) {
-        match self.tools.destination.lower_replication(temporary).await {
-            Ok(Some(lowered)) => {
-                let first = self.progress[index].lowered.map_or(lowered.from, |first| first.from);
-                self.progress[index].lowered = Some(Lowered { from: first, to: lowered.to });
-                let (from, to) = (first, lowered.to);
-                tracing::warn!(from, to, "trying with fewer replicas; restored once published");
+    /// Makes the next attempt with fewer replicas, and the plan remember to restore them.
+    async fn lower_replication(&mut self, index: usize, temporary: &str) -> Result<(), ShipError> {
+        let lowered = match self.tools.destination.lower_replication(temporary).await {
+            Ok(Some(lowered)) => lowered,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "cannot tell the replication");
+                return Ok(());
             }
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "cannot tell the replication"),
+        };
+        let Lowered { from, to } = lowered;
+        if self.plan.outputs[index].replication.is_none() {
+            self.amend(|plan| plan.outputs[index].replication = Some(from)).await?;
         }
+        self.progress[index].lowered = Some(lowered);
+        tracing::warn!(from, to, "trying with fewer replicas; restored once published");
+        Ok(())
     }
 
     async fn publish(
@@ -293,12 +259,6 @@ impl Shipment {
         let temporary = output.temporary_path(self.progress[index].attempt);
         let path = output.final_path();
         let how = publish(&*self.tools.destination, &temporary, &path, length).await?;
-        if let Some(lowered) = self.progress[index].lowered
-            && let Err(error) =
-                self.tools.destination.restore_replication(&path, lowered.from).await
-        {
-            tracing::warn!(%path, %error, "published, but with fewer replicas than configured");
-        }
         let (records, already) = (output.records, how == Published::Already);
         tracing::info!(%path, records, bytes = length, already, "published");
         self.tools.metrics.published(length);
@@ -312,6 +272,9 @@ impl Shipment {
             for segment in &plan.damaged {
                 quarantine::quarantine(&tools.layout, &plan, segment)?;
             }
+            if let Some(partitions) = &tools.open_partitions {
+                partitions.note(&plan)?;
+            }
             sealed::delete(&tools.layout, plan.segments.iter().copied())?;
             tools.journal.remove(&plan)?;
             Ok(())
@@ -321,12 +284,38 @@ impl Shipment {
         Ok(())
     }
 
-    /// Whether anything of the shipment has its final name.
+    /// Makes the plan fit segments that were damaged since it was made: it is withdrawn, so that
+    /// another one is made, or, with a part of it published, amended for the rest. `true` if the
+    /// shipment is withdrawn.
     ///
     /// # Errors
-    /// If the destination cannot tell.
-    pub async fn has_published(&self) -> Result<bool, DestinationError> {
+    /// [`ShipError`]; the plan then stays as it is.
+    pub async fn reconsider(&mut self) -> Result<bool, ShipError> {
+        if !self.has_published().await? {
+            self.withdraw().await?;
+            return Ok(true);
+        }
+        let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
+        let amended = tokio::task::spawn_blocking(move || plan.amended(&layout)).await?;
+        let amended = amended.map_err(EncodeError::from)?;
+        // An output of which nothing is left may have left something.
+        for index in 0..self.plan.outputs.len() {
+            let output = self.plan.outputs[index].clone();
+            if output.published.is_none() {
+                self.progress[index].is_clean = false;
+                self.clean(index, &output).await?;
+            }
+        }
+        self.progress = vec![Progress::default(); amended.outputs.len()];
+        self.amend(|plan| *plan = amended).await?;
+        Ok(false)
+    }
+
+    async fn has_published(&self) -> Result<bool, DestinationError> {
         for output in &self.plan.outputs {
+            if output.published.is_some() {
+                return Ok(true);
+            }
             match self.tools.destination.length(&output.final_path()).await {
                 Ok(None) => {}
                 Ok(Some(_)) => return Ok(true),
@@ -339,10 +328,7 @@ impl Shipment {
 
     /// Gives up the plan so that another is made: removes what it left, then the plan. Only for a
     /// plan of which nothing is published.
-    ///
-    /// # Errors
-    /// [`ShipError`]; the plan then stays.
-    pub async fn withdraw(&mut self) -> Result<(), ShipError> {
+    async fn withdraw(&mut self) -> Result<(), ShipError> {
         for index in 0..self.plan.outputs.len() {
             let output = self.plan.outputs[index].clone();
             self.progress[index].is_clean = false;

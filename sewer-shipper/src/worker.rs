@@ -1,24 +1,26 @@
-//! One shipment after the other: take up what the journal holds, else plan what is due.
+//! The next shipment: take up what the journal holds, else plan what is due.
 //!
 //! A worker holds the right to ship its WAL: the lock of the kernel on the directory `sealed/`,
 //! so that two shippers exclude each other wherever their own directories are.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use sewer_wal::{Layout, WalId};
+use sewer_wal::{Layout, Lsn, WalId};
 use thiserror::Error;
 
 use crate::backlog::{Backlog, Totals, Waiting};
 use crate::config::Config;
 use crate::destination::{self, Destination, DestinationError};
+use crate::done::{Marker, OpenPartitions};
 use crate::encode::EncodeError;
 use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::ship::{ShipError, Shipment, Tools};
 
 /// Why shipping cannot begin at all.
@@ -51,13 +53,18 @@ pub enum OpenError {
     Destination(#[from] DestinationError),
 }
 
-/// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// A shipment was brought to its end.
+/// How a shipment under way came to its end.
+#[derive(Debug)]
+pub enum Ended {
+    /// All of it is delivered.
     Shipped,
-    /// Nothing is due for that long, or until something is sealed.
-    Idle(Option<Duration>),
+    /// Its plan no longer fitted its segments; another one is to be made.
+    Withdrawn {
+        /// The segment that cannot be read to its end, and why.
+        unreadable: Option<(Lsn, String)>,
+    },
+    /// It was told to stop; the next start takes it up.
+    Stopped,
 }
 
 /// Ships one WAL.
@@ -67,7 +74,10 @@ pub struct Worker {
     wal_id: WalId,
     tools: Tools,
     backlog: Backlog,
-    current: Option<Shipment>,
+    /// The plans that an earlier process left, once they have been read.
+    left: Option<VecDeque<Plan>>,
+    /// The segments of shipments under way, and of those left.
+    claimed: BTreeSet<Lsn>,
     _lock: Flock<File>,
 }
 
@@ -82,16 +92,35 @@ impl Worker {
         let lock = lock(&layout)?;
         let wal_id =
             WalId::load(&layout)?.ok_or_else(|| OpenError::NoWal(wal_dir.display().to_string()))?;
+        let dir = if is_own {
+            config.shipper.dir.clone()
+        } else {
+            Journal::dir_for(&config.shipper.dir, wal_id)
+        };
         let journal = if is_own {
-            Journal::open(&config.shipper.dir)?
+            Journal::open(&dir)?
         } else {
             Journal::open_for(&config.shipper.dir, wal_id)?
         };
+        let open_partitions = if config.destination.done_marker {
+            Some(Arc::new(OpenPartitions::load(&dir)?))
+        } else {
+            None
+        };
         let destination = destination::open(&config.destination.uri, config.destination_options())?;
-        let metrics = Arc::new(Metrics::new());
-        let tools = Tools { layout: layout.clone(), journal, destination, metrics };
+        let metrics = Arc::new(Metrics::new(config.status.max_lag));
+        let tools =
+            Tools { layout: layout.clone(), journal, destination, metrics, open_partitions };
         let backlog = Backlog::new(layout, wal_id);
-        Ok(Self { config: config.clone(), wal_id, tools, backlog, current: None, _lock: lock })
+        Ok(Self {
+            config: config.clone(),
+            wal_id,
+            tools,
+            backlog,
+            left: None,
+            claimed: BTreeSet::new(),
+            _lock: lock,
+        })
     }
 
     /// What is counted.
@@ -104,6 +133,11 @@ impl Worker {
         self.wal_id
     }
 
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The directory of the segments.
     pub fn sealed_dir(&self) -> PathBuf {
         self.tools.layout.sealed_dir()
@@ -112,6 +146,13 @@ impl Worker {
     /// Where output goes.
     pub fn destination(&self) -> &dyn Destination {
         &*self.tools.destination
+    }
+
+    /// What makes the markers of complete partitions, if that is asked for.
+    pub fn marker(&self) -> Option<Marker> {
+        let partitions = Arc::clone(self.tools.open_partitions.as_ref()?);
+        let (layout, destination) = (self.tools.layout.clone(), self.tools.destination.clone());
+        Some(Marker::new(&self.config, layout, self.wal_id, destination, partitions))
     }
 
     /// Looks at what is sealed, and counts it.
@@ -126,42 +167,18 @@ impl Worker {
         Ok(totals)
     }
 
-    /// Brings one shipment to its end, if there is one to be taken up or one is due; `force` makes
-    /// all that is sealed due. After an error, the next step goes on where this one stopped.
+    /// How long until a run is due, if nothing comes; `None` if there is nothing.
+    pub fn until_due(&self) -> Option<Duration> {
+        self.backlog.until_due(&self.config.roll, &self.claimed)
+    }
+
+    /// The next shipment: one to be taken up, else one that is due; `force` makes all that is sealed
+    /// due. It has its segments until [`Self::ended`] is told of it.
     ///
     /// # Errors
     /// [`ShipError`]; nothing is lost.
-    pub async fn step(&mut self, force: bool) -> Result<Step, ShipError> {
-        self.refresh()?;
-        if self.current.is_none() {
-            self.current = self.next_shipment(force).await?;
-        }
-        let Some(shipment) = &mut self.current else {
-            return Ok(Step::Idle(self.backlog.until_due(&self.config.roll)));
-        };
-        match shipment.run().await {
-            Ok(()) => {
-                self.current = None;
-                self.refresh()?;
-                Ok(Step::Shipped)
-            }
-            Err(error) => {
-                let unreadable = error.unreadable_segment();
-                if (error.is_changed() || unreadable.is_some()) && !shipment.has_published().await?
-                {
-                    shipment.withdraw().await?;
-                    self.current = None;
-                    if let Some(base) = unreadable {
-                        self.backlog.set_aside(base, error.to_string());
-                    }
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn next_shipment(&mut self, force: bool) -> Result<Option<Shipment>, ShipError> {
-        if let Some(plan) = self.tools.journal.load(self.wal_id)?.into_iter().next() {
+    pub async fn next_shipment(&mut self, force: bool) -> Result<Option<Shipment>, ShipError> {
+        if let Some(plan) = self.left()?.pop_front() {
             let mut tools = self.tools.clone();
             if plan.destination != self.config.destination.uri {
                 // A change of configuration does not touch a plan already made.
@@ -171,14 +188,16 @@ impl Worker {
             tracing::info!(plan = plan.file_name(), "taking up a shipment");
             return Ok(Some(Shipment::new(plan, false, tools)));
         }
-        let Some(run) = self.backlog.due(&self.config.roll, force) else { return Ok(None) };
+        let Some(run) = self.backlog.due(&self.config.roll, &self.claimed, force) else {
+            return Ok(None);
+        };
         let plan = self.plan(run).await.inspect_err(|error| {
             // The others go on without it.
             if let Some(base) = error.unreadable_segment() {
                 self.backlog.set_aside(base, error.to_string());
             }
         })?;
-        self.tools.journal.store(&plan)?;
+        self.claimed.extend(&plan.segments);
         tracing::info!(
             plan = plan.file_name(),
             segments = plan.segments.len(),
@@ -189,12 +208,36 @@ impl Worker {
         Ok(Some(Shipment::new(plan, true, self.tools.clone())))
     }
 
-    async fn plan(&self, run: Vec<Waiting>) -> Result<plan::Plan, ShipError> {
+    /// A shipment is no longer under way.
+    pub fn ended(&mut self, segments: &[Lsn], how: Ended) {
+        for base in segments {
+            self.claimed.remove(base);
+        }
+        if let Ended::Withdrawn { unreadable: Some((base, why)) } = how {
+            self.backlog.set_aside(base, why);
+        }
+    }
+
+    /// The plans to be taken up. What they are for is theirs from the moment they are known.
+    fn left(&mut self) -> Result<&mut VecDeque<Plan>, ShipError> {
+        let plans = match self.left.take() {
+            Some(plans) => plans,
+            None => self.tools.journal.load(self.wal_id)?.into(),
+        };
+        self.claimed.extend(plans.iter().flat_map(|plan| &plan.segments));
+        Ok(self.left.insert(plans))
+    }
+
+    /// Plans a run and writes the plan down.
+    async fn plan(&self, run: Vec<Waiting>) -> Result<Plan, ShipError> {
         let (layout, wal_id) = (self.tools.layout.clone(), self.wal_id);
-        let config = self.config.clone();
-        let made =
-            tokio::task::spawn_blocking(move || plan::make(&layout, wal_id, &run, &config)).await?;
-        Ok(made.map_err(EncodeError::from)?)
+        let (config, journal) = (self.config.clone(), self.tools.journal.clone());
+        tokio::task::spawn_blocking(move || {
+            let plan = plan::make(&layout, wal_id, &run, &config).map_err(EncodeError::from)?;
+            journal.store(&plan)?;
+            Ok(plan)
+        })
+        .await?
     }
 }
 

@@ -10,10 +10,12 @@ use sewer_ops::status::Report;
 use sewer_shipper::cat::cat;
 use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
-use sewer_shipper::worker::{Step, Worker};
+use sewer_shipper::schedule::{self, Until};
+use sewer_shipper::worker::Worker;
 use sewer_wal::{Batch, Event, Layout, Lsn, Wal, WalOptions, sealed};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::{Notify, watch};
 
 const OPTIONS: WalOptions =
     WalOptions { segment_bytes: 1024, roll_interval: Duration::from_hours(1), min_free_bytes: 0 };
@@ -26,7 +28,7 @@ pub struct Shipped {
     pub counted: Delivered,
     /// What was not shipped, and why.
     pub set_aside: Vec<String>,
-    /// What steps failed with.
+    /// What failed last.
     pub errors: Vec<String>,
 }
 
@@ -49,6 +51,7 @@ impl Node {
         config.wal.dir = layout.root().to_path_buf();
         config.shipper.dir = dir.path().join("shipper");
         config.shipper.host = "h".into();
+        config.retry.initial = Duration::from_millis(1);
         config.destination.uri = format!("file://{}", dir.path().join("out").display());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { dir, layout, config, runtime }
@@ -94,21 +97,19 @@ impl Node {
         self.dir.path().join("out")
     }
 
-    /// Ships until nothing is left that can be shipped; failing steps are tried a few times.
+    /// Ships until nothing is left that can be shipped; what fails is tried again for a while.
     pub fn ship(&self) -> Shipped {
         let mut worker = Worker::open(&self.config, self.layout.root(), true).unwrap();
-        let mut errors = Vec::new();
-        self.runtime.block_on(async {
-            for _ in 0..20 {
-                match worker.step(true).await {
-                    Ok(Step::Idle(_)) => return,
-                    Ok(Step::Shipped) => {}
-                    Err(error) => errors.push(error.to_string()),
-                }
-            }
-            panic!("not done after 20 steps: {errors:?}");
+        let patience = Duration::from_secs(20);
+        let drained = self.runtime.block_on(async {
+            // Nobody stops it before.
+            let (_stop, stopping) = watch::channel(false);
+            let nothing = Notify::new();
+            schedule::ship(&mut worker, Until::Drained { patience }, &nothing, stopping).await
         });
         let stats = worker.metrics().stats();
+        assert!(drained, "not done after {patience:?}: {stats:#}");
+        let errors = stats["last_error"].as_str().map(str::to_owned).into_iter().collect();
         let set_aside = stats["set_aside"].as_array().unwrap();
         let set_aside = set_aside.iter().map(|why| why.as_str().unwrap().to_owned()).collect();
         let plans = fs::read_dir(self.config.shipper.dir.join("shipments")).unwrap().count();

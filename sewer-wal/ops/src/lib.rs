@@ -1,11 +1,13 @@
 //! What both daemons need around their work, and the WAL does not:
 //! - [`config`] one configuration from defaults, file, environment and flags, strict about keys
+//! - [`metrics`] metrics made and registered in one step
 //! - [`logging`] the log on standard error
 //! - [`status`] the status port: health, metrics, statistics
 //! - [`signals`] when to stop
 
 pub mod config;
 pub mod logging;
+pub mod metrics;
 pub mod signals;
 pub mod status;
 

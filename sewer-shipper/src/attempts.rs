@@ -1,0 +1,106 @@
+//! One shipment, tried again and again until it is delivered.
+//!
+//! A shipment holds a *slot* while it works, and while its destination fails: then every other one
+//! would fail too. One that only a person can help waits without a slot, so that it holds back
+//! nothing but its own events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::config::RetryConfig;
+use crate::metrics::Metrics;
+use crate::retry::{Backoff, SharedBackoff};
+use crate::ship::{ShipError, Shipment};
+use crate::worker::Ended;
+
+/// What all shipments of a WAL share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// How long to wait after a failure.
+    pub retry: RetryConfig,
+    /// The failures of the destination.
+    pub destination: Arc<SharedBackoff>,
+    /// One for each shipment that may be at work.
+    pub slots: Arc<Semaphore>,
+    /// Told when one waits without its slot.
+    pub slot_freed: Arc<Notify>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether to stop: the attempt under way is the last one.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Brings a shipment to its end.
+pub async fn deliver(mut shipment: Shipment, slot: OwnedSemaphorePermit, shared: Shared) -> Ended {
+    let mut stopping = shared.stopping.clone();
+    let mut own = Backoff::new(&shared.retry);
+    let mut slot = Some(slot);
+    loop {
+        if slot.is_none() {
+            tokio::select! {
+                free = Arc::clone(&shared.slots).acquire_owned() => {
+                    slot = Some(free.expect("nobody closes the slots"));
+                }
+                () = stopped(&mut stopping) => return Ended::Stopped,
+            }
+        }
+        if *stopping.borrow() {
+            return Ended::Stopped;
+        }
+        let error = match attempt(&mut shipment).await {
+            Ok(ended) => {
+                shared.destination.reset();
+                shared.metrics.ended(shipment.plan(), &ended);
+                return ended;
+            }
+            Err(error) => error,
+        };
+        shared.metrics.failed(Some(shipment.plan()), &error);
+        let wait = if error.is_of_destination() && !error.needs_a_human() {
+            shared.destination.after_failure()
+        } else {
+            own.after_failure(error.needs_a_human())
+        };
+        log_failure(Some(&shipment.plan().file_name()), &error, wait);
+        if error.needs_a_human() {
+            slot = None;
+            shared.slot_freed.notify_one();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stopped(&mut stopping) => return Ended::Stopped,
+        }
+    }
+}
+
+/// One attempt; a plan that no longer fits its segments is withdrawn or amended.
+async fn attempt(shipment: &mut Shipment) -> Result<Ended, ShipError> {
+    let error = match shipment.run().await {
+        Ok(()) => return Ok(Ended::Shipped),
+        Err(error) => error,
+    };
+    let unreadable = error.unreadable_segment();
+    if (!error.is_changed() && unreadable.is_none()) || !shipment.reconsider().await? {
+        return Err(error);
+    }
+    tracing::warn!("{error}; planning its segments anew");
+    Ok(Ended::Withdrawn { unreadable: unreadable.map(|base| (base, error.to_string())) })
+}
+
+/// Returns once it is time to stop; also if nobody can say so any more.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the reason to go on.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Says what failed and when it is tried again; louder where only a person can help.
+pub(crate) fn log_failure(plan: Option<&str>, error: &ShipError, wait: Duration) {
+    let (reason, retry_in_ms) = (error.reason(), wait.as_millis());
+    if error.needs_a_human() {
+        tracing::error!(reason, plan, retry_in_ms, "{error}");
+    } else {
+        tracing::warn!(reason, plan, retry_in_ms, "{error}");
+    }
+}
