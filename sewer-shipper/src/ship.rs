@@ -123,7 +123,17 @@ impl Shipment {
     /// Writes and publishes one output, unless that has happened; returns its length.
     async fn deliver(&mut self, index: usize) -> Result<u64, ShipError> {
         let output = self.plan.outputs[index].clone();
-        let found = if self.progress[index].is_clean { None } else { self.found(&output).await? };
+        let found = if self.progress[index].is_clean {
+            None
+        } else {
+            let found = self.found(&output).await;
+            if found.as_ref().is_err_and(ShipError::is_conflict) {
+                // The name may stay taken for long, and what was written for it is of no use then.
+                self.clean(index, &output).await?;
+                self.progress[index].is_clean = false;
+            }
+            found?
+        };
         self.clean(index, &output).await?;
         let length = if let Some(length) = found {
             length

@@ -101,10 +101,6 @@ impl DestinationError {
             || (matches!(self.operation, WRITE | CLOSE)
                 && matches!(self.cause, Cause::TimedOut { .. }))
     }
-
-    pub(super) fn cause(&self) -> &Cause {
-        &self.cause
-    }
 }
 
 /// Verb phrase of [`Output::write`](super::Output::write).

@@ -160,14 +160,9 @@ impl Destination for HdfsDestination {
         if self.status("delete", path).await?.is_none() {
             return Ok(false);
         }
-        match self.recover_lease("delete", path, self.options.rpc_timeout).await {
-            Ok(()) => {}
-            // With its DataNodes gone a lease can stay in recovery for long. The NameNode drops
-            // it together with the file.
-            Err(error) if matches!(error.cause(), Cause::LeaseHeld { .. }) => {}
-            Err(error) if error.kind() == Kind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        }
+        // Without recovering its lease first, which takes long while the file's DataNodes are away:
+        // the NameNode drops the lease together with the file, and whoever still writes to it finds
+        // that out.
         let place = self.place("delete", path)?;
         self.call("delete", path, move |client| async move { client.delete(&place, false).await })
             .await

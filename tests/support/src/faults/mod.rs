@@ -31,16 +31,18 @@
 //!
 //! By default only rows of the slice run, once each; `SEWERTEST_FAULTS=all` runs all of them, and
 //! `SEWERTEST_FAULTS_TIMES` says how often. `SEWERTEST_FAULTS_ROW` picks the rows whose name or
-//! step contain it. Every row appends its result as a line of Markdown to `target/faults.md`.
+//! step contain it, `SEWERTEST_FAULTS_KEEP=1` keeps the daemons' logs. Every row appends its result as a line of Markdown to `target/faults.md`.
 
 mod figures;
 mod log;
 mod matrix;
+mod replica;
 mod rig;
 mod step;
 mod watcher;
 
 pub use figures::Figures;
 pub use matrix::{Matrix, Row, freeze};
+pub use replica::wait_for_replica;
 pub use rig::{Rig, RigOptions};
 pub use step::{Held, Step};

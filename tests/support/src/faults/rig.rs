@@ -258,7 +258,7 @@ impl<'a> Rig<'a> {
 
 impl Drop for Rig<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("SEWERTEST_FAULTS_KEEP").is_some() {
             self.directory.disable_cleanup(true);
             eprintln!("daemons' files of the row: {}", self.directory.path().display());
         }
