@@ -57,6 +57,8 @@ struct Progress {
     /// Whether this process has looked for what an earlier attempt left.
     is_clean: bool,
     attempt: u32,
+    /// Whether an attempt has failed here.
+    has_failed: bool,
     lowered: Option<Lowered>,
 }
 
@@ -140,6 +142,10 @@ impl Shipment {
         } else {
             let length = self.write(index, &output).await?;
             self.publish(index, &output, length).await?;
+            if self.progress[index].has_failed {
+                // A call that got no answer may have been carried out late, after the last look.
+                self.clean(index, &output).await?;
+            }
             length
         };
         if let Some(replication) = self.plan.outputs[index].replication {
@@ -197,6 +203,7 @@ impl Shipment {
         let temporary = output.temporary_path(progress.attempt);
         let options = CreateOptions { replication: progress.lowered.map(|lowered| lowered.to) };
         let written = self.stream(output, &temporary, options).await;
+        self.progress[index].has_failed |= written.is_err();
         if let Err(ShipError::Destination(error)) = &written
             && error.fewer_replicas_may_help()
         {
