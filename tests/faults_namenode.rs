@@ -57,7 +57,7 @@ fn events_arrive_exactly_once_whatever_the_namenode_does() {
     }
     let mut matrix = Matrix::new(BINARY);
     let hdfs = Hdfs::start(&HdfsOptions::default());
-    let proxy = Proxy::start(hdfs.uri().trim_start_matches("hdfs://"));
+    let proxy = Proxy::start(hdfs.namenode().address());
     let options = options(&proxy);
 
     for step in Step::ALL {
