@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sewer_test_support::hadoop;
 use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
-use sewer_test_support::proxy::{Calls, Mode, Proxy, When};
+use sewer_test_support::proxy::{Calls, Mode, Proxy, Strike, When};
 
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -120,6 +120,20 @@ fn a_black_hole_keeps_everything_back_until_it_is_over() {
     stream.write_all(b"lost").expect("the kernel takes it");
     proxy.reset_connections();
     assert!(stream.read(&mut back).is_err(), "a black hole does not keep it from being reset");
+}
+
+#[test]
+fn a_strike_waits_for_its_place_in_a_stream() {
+    let proxy = Proxy::start(&echo());
+    let mut stream = client(&proxy);
+    let struck = proxy.after_bytes(10, Strike::Reset);
+    said_back(&mut stream, b"123456789");
+    assert!(!struck.is_done());
+    stream.write_all(b"0").expect("the kernel takes it");
+    struck.wait(LIMIT);
+    let reset = stream.read(&mut [0]).expect_err("no end, but a reset");
+    assert_eq!(reset.kind(), ErrorKind::ConnectionReset);
+    said_back(&mut client(&proxy), b"once");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::{Call, When, wire};
 
 /// How often a thread whose peer does not read looks whether the connection is dead.
 const WRITE_POLL: Duration = Duration::from_millis(100);
+
+/// How often the end of a direction looks whether the calls before it have gone on.
+const HELD_POLL: Duration = Duration::from_millis(10);
 
 /// How much of a stream goes on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,6 +35,8 @@ pub struct Link {
     to_server: Mutex<()>,
     is_rpc: AtomicBool,
     dead: AtomicBool,
+    /// How many calls are held.
+    held: AtomicUsize,
     /// What is to happen when a call is answered, with the request.
     pending: Mutex<HashMap<u32, (Hook, Vec<u8>)>>,
 }
@@ -55,6 +60,7 @@ impl Link {
             to_server: Mutex::default(),
             is_rpc: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             pending: Mutex::default(),
         }
     }
@@ -86,6 +92,10 @@ impl Link {
 
     /// Passes on how a direction has ended: its end as an end, anything else as a reset.
     fn finish(&self, to: Side, shared: &Shared, result: &io::Result<()>) {
+        // What was sent before the end arrives before the end.
+        while self.held.load(Ordering::SeqCst) > 0 && !self.is_dead() {
+            thread::sleep(HELD_POLL);
+        }
         if !shared.pass(self) {
             return;
         }
@@ -107,6 +117,7 @@ impl Link {
             }
         }
         if first != wire::MAGIC {
+            shared.streamed(first.len());
             self.send(Side::Server, shared, &first)?;
             return self.pump_stream(from, Side::Server, shared);
         }
@@ -178,6 +189,9 @@ impl Link {
                 return Ok(());
             }
             thread::sleep(shared.delay());
+            if to == Side::Server {
+                shared.streamed(length);
+            }
             self.send(to, shared, piece)?;
             from.consume(length);
         }
@@ -190,13 +204,16 @@ impl Link {
         F: FnOnce(&Arc<Shared>) -> Option<(Side, Vec<u8>)> + Send + 'static,
     {
         let (link, shared) = (Arc::downgrade(self), Arc::clone(shared));
+        self.held.fetch_add(1, Ordering::SeqCst);
         thread::spawn(move || {
-            let Some((to, frame)) = work(&shared) else { return };
-            if let Some(link) = link.upgrade()
+            let left = work(&shared);
+            let Some(link) = link.upgrade() else { return };
+            if let Some((to, frame)) = left
                 && link.send(to, &shared, &frame).is_err()
             {
                 link.reset();
             }
+            link.held.fetch_sub(1, Ordering::SeqCst);
         });
     }
 

@@ -28,7 +28,7 @@ mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use crate::ports::{self, Port};
@@ -53,6 +53,15 @@ pub enum Mode {
         /// How many of a thousand; which ones is up to a fixed seed.
         per_mille: u32,
     },
+}
+
+/// What is done to the connections in the middle of a stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Strike {
+    /// As [`Proxy::reset_connections`].
+    Reset,
+    /// As [`Proxy::set`].
+    Set(Mode),
 }
 
 /// At which moment of a call something happens.
@@ -224,6 +233,15 @@ impl Proxy {
         let what = format!("{when:?} of {calls:?}");
         let (hook, done) = Hook::new(calls, when, Box::new(action));
         self.shared.add(hook);
+        Fired { what, done }
+    }
+
+    /// Strikes once so many bytes of streams, counted from now, have come from clients, in the
+    /// middle of them.
+    pub fn after_bytes(&self, bytes: u64, strike: Strike) -> Fired {
+        let what = format!("{strike:?} after {bytes} bytes");
+        let (tell, done) = mpsc::channel();
+        self.shared.add_to_streams(bytes, strike, tell);
         Fired { what, done }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::link::Link;
 use super::wire::Request;
-use super::{Call, Calls, Mode, Seen, When};
+use super::{Call, Calls, Mode, Seen, Strike, When};
 use crate::random::Random;
 
 /// How many calls are remembered.
@@ -78,6 +78,14 @@ pub struct Shared {
     changed: Condvar,
 }
 
+/// What is to happen when a stream has got so far.
+#[derive(Debug)]
+struct DueStrike {
+    bytes_left: u64,
+    strike: Strike,
+    done: Sender<()>,
+}
+
 #[derive(Debug)]
 struct State {
     mode: Mode,
@@ -85,6 +93,7 @@ struct State {
     stopping: bool,
     links: Vec<Weak<Link>>,
     hooks: Vec<Hook>,
+    strikes: Vec<DueStrike>,
     counts: BTreeMap<String, usize>,
     log: VecDeque<Seen>,
     chance: Random,
@@ -99,6 +108,7 @@ impl Shared {
             stopping: false,
             links: Vec::new(),
             hooks: Vec::new(),
+            strikes: Vec::new(),
             counts: BTreeMap::new(),
             log: VecDeque::new(),
             chance: Random::new(1),
@@ -138,6 +148,7 @@ impl Shared {
         let mut state = self.lock();
         state.stopping = true;
         state.hooks.clear();
+        state.strikes.clear();
         drop(state);
         self.changed.notify_all();
         self.wake();
@@ -156,6 +167,31 @@ impl Shared {
 
     pub fn add(&self, hook: Hook) {
         self.lock().hooks.push(hook);
+    }
+
+    pub fn add_to_streams(&self, bytes: u64, strike: Strike, done: Sender<()>) {
+        self.lock().strikes.push(DueStrike { bytes_left: bytes, strike, done });
+    }
+
+    /// A piece of a stream has come from a client, and is about to go on.
+    pub fn streamed(&self, bytes: usize) {
+        let mut state = self.lock();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        for strike in &mut state.strikes {
+            strike.bytes_left = strike.bytes_left.saturating_sub(bytes);
+        }
+        let (due, later) = state.strikes.drain(..).partition(|strike| strike.bytes_left == 0);
+        state.strikes = later;
+        drop(state);
+        let due: Vec<DueStrike> = due;
+        for DueStrike { strike, done, .. } in due {
+            match strike {
+                Strike::Reset => self.reset_connections(),
+                Strike::Set(mode) => self.set(mode),
+            }
+            // Nobody may be waiting.
+            let _ = done.send(());
+        }
     }
 
     pub fn calls(&self, method: &str) -> usize {
