@@ -16,22 +16,15 @@ use sewer_test_support::proxy::Proxy;
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
 /// Far more than a shipment takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn rows_of_kills(matrix: &mut Matrix, hdfs: &Hdfs) {
     let proxy = Proxy::start(hdfs.namenode().address());
-    let options = RigOptions {
-        authority: Some(proxy.address()),
-        // Files of several blocks, so that one can be caught between two.
-        shipper: vec!["hdfs.block_size=64KiB".into()],
-        padding_bytes: 1024,
-        ..RigOptions::default()
-    };
     for step in Step::ALL {
         let row = Row::new("shipper killed by SIGKILL and restarted", step.name());
         let is_in_slice = matches!(step, Step::MidWrite | Step::RenameUnanswered);
         let row = if is_in_slice { row.in_slice() } else { row };
-        matrix.row(hdfs, &row, &options, |rig| {
+        matrix.row(hdfs, &row, &step.options(&proxy), |rig| {
             let held = step.reach(&proxy);
             rig.kill_shipper();
             drop(held);
