@@ -9,18 +9,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
 use sewer_shipper::codec::Compression;
 use sewer_shipper::format::Format;
-use sewer_test_support::hadoop;
 use sewer_test_support::random::Random;
 use sewer_test_support::rows::{self, Row, SequenceFile};
 use sewer_test_support::shipper::Shipper;
 use sewer_test_support::varied::{self, FIELD_NAMES, decoded};
-use sewer_wal::{Batch, Event, Layout, Wal, WalOptions};
+use sewer_test_support::{hadoop, wal};
+use sewer_wal::Event;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
@@ -61,36 +60,20 @@ fn recorded(random: &mut Random, seed: u64, number: u64) -> Recorded {
     Recorded { timestamp_ms, fields, method }
 }
 
-/// Writes a WAL of three segments.
-fn write_wal(dir: &Path, events: &[Recorded]) {
-    let options = WalOptions {
-        segment_bytes: 256 << 20,
-        roll_interval: Duration::from_hours(1),
-        min_free_bytes: 0,
-    };
-    for segment in events.chunks(events.len() / 3 + 1) {
-        let (mut wal, _) = Wal::open(Layout::new(dir), options).unwrap();
-        for batch_of in segment.chunks(97) {
-            let mut batch = Batch::default();
-            for event in batch_of {
-                let field = |index: usize| event.fields[index].as_deref();
-                let extra = event.method.iter().map(|method| ("method", *method)).collect();
-                let event = Event {
-                    timestamp_ms: event.timestamp_ms,
-                    ip: field(0),
-                    host: field(1),
-                    request_path: field(2),
-                    query_string: field(3),
-                    referer: field(4),
-                    user_agent: field(5),
-                    cookies: field(6),
-                    extra,
-                };
-                batch.push(&event).unwrap();
-            }
-            wal.append(&batch).unwrap();
+impl Recorded {
+    fn event(&self) -> Event<'_> {
+        let field = |index: usize| self.fields[index].as_deref();
+        Event {
+            timestamp_ms: self.timestamp_ms,
+            ip: field(0),
+            host: field(1),
+            request_path: field(2),
+            query_string: field(3),
+            referer: field(4),
+            user_agent: field(5),
+            cookies: field(6),
+            extra: self.method.iter().map(|method| ("method", *method)).collect(),
         }
-        wal.close().unwrap();
     }
 }
 
@@ -242,17 +225,19 @@ fn every_format_in_every_compression_is_read_back_in_full_by_hadoop_and_by_cat()
     let seed = random.next();
     let events: Vec<_> = (0..EVENTS).map(|number| recorded(&mut random, seed, number)).collect();
     let dir = tempfile::tempdir().unwrap();
-    let wal = dir.path().join("wal");
-    write_wal(&wal, &events);
+    let template = dir.path().join("wal");
+    for segment in events.chunks(events.len() / 3 + 1) {
+        wal::append_segment(&template, segment.iter().map(Recorded::event));
+    }
     let cat = Shipper::new(BINARY, dir.path(), "file:///nowhere", &[]);
 
     let mut files = BTreeMap::new();
     for format in Format::ALL {
         for compression in Compression::ALL {
-            let file = ship(&wal, dir.path(), format, compression);
+            let file = ship(&template, dir.path(), format, compression);
             check_cat(&cat, &file, format, &events);
             // The plan decides every byte: a shipper that takes it up again relies on that.
-            let again = ship(&wal, dir.path(), format, compression);
+            let again = ship(&template, dir.path(), format, compression);
             let same = fs::read(&file).unwrap() == fs::read(&again).unwrap();
             assert!(same, "{} and {} differ", file.display(), again.display());
             files.insert((format, compression), file);
