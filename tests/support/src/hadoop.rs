@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How long one run of a Java program may take.
 const RUN_WAIT: Duration = Duration::from_mins(2);
 
+/// How much of a failed program's last line of output an error shows, in characters.
+const STDOUT_TAIL: usize = 500;
+
 /// Small and quick to start; the speed of long-running code does not matter here.
 const JVM_FLAGS: [&str; 6] = [
     "-XX:+UseSerialGC",
@@ -172,9 +175,12 @@ fn compile(javac: &Path, root: &Path, lib: &Path) -> Result<PathBuf, String> {
 
 fn run(command: &mut Command) -> Result<String, String> {
     let finished = crate::command::run(command, RUN_WAIT)?;
+    // What it printed last tells where it was; all of it could be megabytes.
+    let tail = finished.stdout.lines().last().unwrap_or_default();
+    let tail: String = tail.chars().take(STDOUT_TAIL).collect();
     match finished.code {
         Some(0) => Ok(finished.stdout),
-        Some(code) => Err(format!("exit code {code}\n{}{}", finished.stdout, finished.stderr)),
-        None => Err(format!("ended by a signal\n{}{}", finished.stdout, finished.stderr)),
+        Some(code) => Err(format!("exit code {code}\n{tail}\n{}", finished.stderr)),
+        None => Err(format!("ended by a signal\n{tail}\n{}", finished.stderr)),
     }
 }

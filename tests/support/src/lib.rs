@@ -6,6 +6,7 @@
 //! - [`process`]: any of our programs, started, signalled and waited for.
 //! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
+//! - [`wal`]: WALs written by the library, with any events.
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
@@ -37,4 +38,5 @@ pub mod shipper;
 pub mod small_disk;
 pub mod sweep;
 pub mod varied;
+pub mod wal;
 mod watch;
