@@ -50,11 +50,19 @@ pub struct HdfsOptions {
     pub dead_after: Option<Duration>,
     /// Further Hadoop properties, for daemons and clients; they win over the ones set here.
     pub config: Vec<(String, String)>,
+    /// Variables for the JVMs of daemons and clients.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for HdfsOptions {
     fn default() -> Self {
-        Self { datanodes: 1, replication: 1, dead_after: None, config: Vec::new() }
+        Self {
+            datanodes: 1,
+            replication: 1,
+            dead_after: None,
+            config: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
+//! - [`kdc`]: a Kerberos KDC likewise, and an HDFS that wants its tickets.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
@@ -21,6 +22,7 @@ pub mod hadoop;
 pub mod hdfs;
 pub mod http;
 mod jmx;
+pub mod kdc;
 pub mod load;
 pub mod lossyfs;
 pub mod metrics;

@@ -60,9 +60,23 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn start<S: AsRef<OsStr>>(binary: &Path, args: &[S], log: &Path) -> Self {
+        Self::start_with(binary, args, &[], log)
+    }
+
+    /// As [`Process::start`], with further environment variables.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("open a log");
         let mut command = Command::new(binary);
         let child = without_own_variables(command.args(args))
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
