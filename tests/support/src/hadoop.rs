@@ -3,6 +3,9 @@
 //! The jars are fetched by `tests/run` and never from here. The programs in `tests/hadoop/java` and
 //! the class in `packaging/hadoop` are compiled once per state of their sources; several test
 //! processes may do so at the same time.
+//!
+//! A configuration directory may hold a file `environment` with lines `NAME=value`: variables for
+//! every Java program that is run with that configuration.
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
@@ -19,6 +22,9 @@ const RUN_WAIT: Duration = Duration::from_mins(2);
 
 /// How much of a failed program's last line of output an error shows, in characters.
 const STDOUT_TAIL: usize = 500;
+
+/// The file of variables in a configuration directory.
+pub(crate) const ENVIRONMENT: &str = "environment";
 
 /// Small and quick to start; the speed of long-running code does not matter here.
 const JVM_FLAGS: [&str; 6] = [
@@ -102,6 +108,7 @@ impl HadoopJars {
         classpath.push(self.lib.join("*"));
         let mut command = Command::new(&self.java);
         command.args(JVM_FLAGS).arg("-cp").arg(classpath).arg(main);
+        command.envs(conf.map(environment).unwrap_or_default());
         command
     }
 
@@ -120,6 +127,13 @@ impl HadoopJars {
         command.args(args);
         run(&mut command).map_err(|e| format!("run {main}: {e}"))
     }
+}
+
+/// The variables for programs with this configuration.
+fn environment(conf: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(conf.join(ENVIRONMENT)).unwrap_or_default();
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
+    text.lines().filter_map(pair).collect()
 }
 
 fn tool(name: &str) -> Result<PathBuf, String> {

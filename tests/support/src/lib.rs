@@ -9,6 +9,7 @@
 //! - [`wal`]: WALs written by the library, with any events.
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
+//! - [`kdc`]: a Kerberos KDC likewise, and an HDFS that wants its tickets.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
@@ -25,6 +26,7 @@ pub mod hadoop;
 pub mod hdfs;
 pub mod http;
 mod jmx;
+pub mod kdc;
 pub mod load;
 pub mod lossyfs;
 pub mod metrics;
