@@ -116,6 +116,8 @@ fn both_daemons_say_when_they_are_ready_and_when_they_stop() {
     pixel.await_line("READY=1");
     let shipper = pair.shipper();
     shipper.await_line("READY=1");
+    pixel.await_line("STATUS=serving: 0.0 requests/s");
+    shipper.await_line("STATUS=shipping: 0 segments wait, lag 0 s");
     assert!(shipper.terminate().success());
     assert!(pixel.terminate().success());
 }

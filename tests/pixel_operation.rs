@@ -40,7 +40,7 @@ impl Configured {
         let directory = tempfile::tempdir().unwrap();
         let pixel = Pixel::started(BINARY, directory.path(), &[]);
         let first = fs::read_to_string(directory.path().join("pixel.toml")).unwrap();
-        Self { directory, pixel, first }
+        Self { pixel, directory, first }
     }
 
     /// Writes the file with further keys, each `section.key = value`, and asks for a reload.

@@ -146,7 +146,7 @@ impl Supervised for PixelReport {
         }
     }
 
-    fn pulse(&self) -> &Pulse {
-        self.metrics.pulse()
+    fn pulse(&self) -> Option<&Pulse> {
+        Some(self.metrics.pulse())
     }
 }

@@ -13,7 +13,7 @@ use sewer_ops::program::Sources;
 use sewer_ops::reload::Reloader;
 use sewer_ops::signals::Signals;
 use sewer_ops::status::StatusServer;
-use sewer_ops::supervisor::{NotifyState, notify};
+use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::Layout;
 use sewer_wal::sealed::SealedWatch;
 use tokio::sync::{Notify, watch};
@@ -39,6 +39,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
     let mut worker = Worker::open(&config, &config.wal.dir, true)?;
     let metrics = Arc::clone(worker.metrics());
+    let supervised = Arc::clone(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
     let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone())
         .context("start the status port")?;
@@ -53,7 +54,9 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         status = %config.status.listen,
         "shipping"
     );
-    notify(&[NotifyState::Ready, NotifyState::Status("shipping")]);
+    notify(&[NotifyState::Ready]);
+    let supervisor =
+        Supervisor::start(supervised).context("start the thread that tells systemd")?;
 
     let reloader = reloader(&config, sources, allowed, log);
     let (stop, stopping) = watch::channel(false);
@@ -75,6 +78,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
             }
         }
     }
+    drop(supervisor);
     status.stop();
     tracing::info!("stopped; what is not shipped stays in the WAL");
     Ok(())

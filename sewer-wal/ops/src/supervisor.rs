@@ -76,8 +76,10 @@ pub trait Supervised: Send + Sync + 'static {
     /// One line on what it does.
     fn status(&self) -> String;
 
-    /// The steps of the work without which it is no use.
-    fn pulse(&self) -> &Pulse;
+    /// The steps of the work without which it is no use, if it has such.
+    fn pulse(&self) -> Option<&Pulse> {
+        None
+    }
 }
 
 /// The thread that talks to systemd; it ends when this is dropped.
@@ -105,7 +107,7 @@ impl Supervisor {
             let mut stethoscope = Stethoscope::default();
             let mut was_alive = true;
             while !stopped.load(Ordering::Acquire) {
-                let is_alive = stethoscope.is_alive(daemon.pulse());
+                let is_alive = daemon.pulse().is_none_or(|pulse| stethoscope.is_alive(pulse));
                 if watchdog.is_some() && is_alive {
                     notify(&[NotifyState::Watchdog]);
                 } else if was_alive && !is_alive {
