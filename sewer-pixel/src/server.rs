@@ -157,7 +157,8 @@ async fn worker(
         tls: shared.tls,
         metrics: shared.metrics,
     };
-    let worker = Rc::new((connections, opener, http.new_service(()).await?));
+    let http = http.new_service(()).await?;
+    let worker = Rc::new((connections, opener, http));
     Ok(fn_service(move |tcp: TcpStream| {
         let worker = Rc::clone(&worker);
         async move {

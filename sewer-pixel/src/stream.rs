@@ -173,9 +173,10 @@ impl Connection {
         .await
     }
 
-    /// Awaits something that belongs to the opening of the connection, but not beyond its end.
+    /// Awaits something that belongs to the opening of the connection, but not beyond its end. What
+    /// that needs is given back afterwards, for connections are many and live long.
     pub(crate) async fn within<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        let mut future = std::pin::pin!(future);
+        let mut future = Box::pin(future);
         poll_fn(|cx| {
             self.remember(cx);
             if self.end().is_some() {
@@ -201,7 +202,7 @@ impl Connection {
                 stream.write_all(answer.as_bytes()).await?;
             }
             stream.shutdown().await?;
-            let mut unread = [0; 4 << 10];
+            let mut unread = vec![0; 4 << 10];
             let mut left = LINGER_BYTES;
             while left > 0 {
                 match stream.read(&mut unread).await? {
@@ -212,7 +213,7 @@ impl Connection {
             Ok::<_, io::Error>(())
         };
         // The client may well be gone.
-        let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
+        let _ = tokio::time::timeout(LINGER_TIME, Box::pin(goodbye)).await;
     }
 }
 
