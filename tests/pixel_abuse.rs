@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
 /// Far more than any step takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const MIB: u64 = 1 << 20;
 

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
 /// Far more than any step takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const GET: &[u8] = b"GET /p?x HTTP/1.1\r\nHost: h\r\n\r\n";
 
