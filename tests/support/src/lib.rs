@@ -11,6 +11,7 @@
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
+//! - [`spark`]: Spark in local mode.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
 //! - [`sweep`]: many runs of one test at different points.
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
@@ -32,6 +33,7 @@ pub mod random;
 pub mod rows;
 pub mod shipper;
 pub mod small_disk;
+pub mod spark;
 pub mod sweep;
 pub mod varied;
 pub mod wal;
