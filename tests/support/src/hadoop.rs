@@ -96,6 +96,11 @@ impl HadoopJars {
         Ok(Self { java, lib, classes })
     }
 
+    /// The directory of our compiled classes, that of `packaging/hadoop` included.
+    pub fn classes(&self) -> &Path {
+        &self.classes
+    }
+
     /// A command that runs `main` of a class, with `conf` first on the classpath.
     pub(crate) fn command(&self, conf: Option<&Path>, main: &str) -> Command {
         let mut classpath = std::ffi::OsString::new();

@@ -15,6 +15,7 @@
 //! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of Hadoop's.
+//! - [`spark`]: Spark in local mode.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
 //! - [`sweep`]: many runs of one test at different points.
 //! - [`tools`]: programs that are not ours.
@@ -40,6 +41,7 @@ pub mod random;
 pub mod rows;
 pub mod shipper;
 pub mod small_disk;
+pub mod spark;
 pub mod supervised;
 pub mod sweep;
 pub mod tools;
