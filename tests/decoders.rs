@@ -7,8 +7,12 @@ mod properties;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use serde_json::{Map, Value};
+use sewer_shipper::cat::cat;
 use sewer_shipper::codec::Compression;
+use sewer_shipper::format::Format;
 use sewer_shipper::sequence_file::{Header, Writer};
+use sewer_wal::event::FIELD_NAMES;
 use sewer_wal::footer::Footer;
 use sewer_wal::reader::Kind;
 use sewer_wal::{Event, Lsn, WalId};
@@ -143,6 +147,21 @@ fn compression() -> impl Strategy<Value = Compression> {
     proptest::sample::select(&Compression::ALL[..])
 }
 
+/// The row that `--cat` must print of an event. `access-log` has neither absent fields nor extra ones,
+/// and a hash that is its own matter; `tsv` has no extra ones.
+fn row(format: Format, event: &Event<'_>) -> Map<String, Value> {
+    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
+    let absent = if format == Format::AccessLog { Value::from("") } else { Value::Null };
+    let mut row = Map::from_iter([("timestamp".to_owned(), Value::from(event.timestamp_ms))]);
+    for (name, field) in FIELD_NAMES.iter().zip(event.fields()) {
+        row.insert((*name).to_owned(), field.map_or(absent.clone(), text));
+    }
+    if matches!(format, Format::Json | Format::Bytes) {
+        row.extend(event.extra.iter().map(|(name, bytes)| ((*name).to_owned(), text(bytes))));
+    }
+    row
+}
+
 const PLAN: &str = r#"{"version":1,"wal_id":"0000000000000001","first_lsn":0,"last_lsn":9,"host":"h",
 "destination":"file:///o","path":"/%Y","timezone":"UTC","format":"json","compression":"snappy",
 "access_log_class":"C","segments":[0,5],"damaged":[{"base":5,"events":4,"damage":[{"offset":99,
@@ -246,6 +265,58 @@ proptest! {
         apply(&mut plan, &damage);
         properties::plan(&plan);
         properties::journal(&plan, PLAN_NAME);
+    }
+
+    #[test]
+    fn any_bytes_are_a_stream_of_a_codec_or_an_error(
+        bytes in vec(any::<u8>(), 0..300), compression in compression(),
+        damage in vec(damage(), 1..4),
+    ) {
+        properties::codecs(&bytes);
+        if let Some(mut compressor) = compression.compressor() {
+            let mut stream = Vec::new();
+            compressor.compress(&bytes, &mut stream);
+            properties::codecs(&stream);
+            apply(&mut stream, &damage);
+            properties::codecs(&stream);
+        }
+    }
+
+    #[test]
+    fn an_event_in_every_format_is_the_row_that_cat_prints(
+        timestamp_ms in any::<i64>(),
+        fields in vec(proptest::option::of(vec(any::<u8>(), 0..30)), 7),
+        texts in vec("[\\\\Ntnr\t\n\r\u{0}\u{1f600}\u{2028}\"{]{0,8}", 7),
+        extra in vec(any::<u8>(), 0..20), compression in compression(),
+        format in proptest::sample::select(&Format::ALL[..]),
+    ) {
+        // Half of the fields are made of what is escaped.
+        let field = |index: usize| match &fields[index] {
+            Some(bytes) if bytes.len() % 2 == 1 => Some(texts[index].as_bytes()),
+            field => field.as_deref(),
+        };
+        let event = Event {
+            timestamp_ms, ip: field(0), host: field(1), request_path: field(2),
+            query_string: field(3), referer: field(4), user_agent: field(5), cookies: field(6),
+            extra: vec![("method", &extra)],
+        };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        format.encode(&event, &mut key, &mut value);
+        let mut writer = Writer::new(&Header {
+            key_class: format.key_class("com.example.Hit").into(),
+            value_class: format.value_class().into(),
+            compression,
+            metadata: [].into(),
+            sync: *b"0123456789abcdef",
+        });
+        writer.append(&key, &value).unwrap();
+        writer.finish();
+        let mut line = Vec::new();
+        prop_assert_eq!(cat(&writer.take()[..], &mut line).unwrap(), 1);
+        let mut found: Map<String, Value> = serde_json::from_slice(&line).unwrap();
+        let hash = found.remove("sort_hash");
+        prop_assert_eq!(hash.is_some(), format == Format::AccessLog);
+        prop_assert_eq!(found, row(format, &event));
     }
 
     #[test]

@@ -47,6 +47,10 @@ impl Script {
         Arc::new(Self { calls, fails_at: usize::MAX, after_effect: false })
     }
 
+    fn failing_at(fails_at: usize) -> Arc<Self> {
+        Arc::new(Self { calls: AtomicUsize::new(0), fails_at, after_effect: false })
+    }
+
     async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         if self.calls.fetch_add(1, Ordering::SeqCst) != self.fails_at {
             return work.await;
@@ -322,4 +326,37 @@ async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() 
     assert!(quarantined.exists());
     assert_eq!(report["events_lost"], 1, "{report}");
     assert_eq!(report["damage"][0]["first_lost_lsn"], victim.base.0, "{report}");
+}
+
+/// Damage that comes between the first output and the second takes one event of the second.
+#[tokio::test]
+async fn a_shipment_damaged_after_a_part_is_published_delivers_the_rest() {
+    let node = Node::new();
+    // Writing the second output fails: after create, write, close and the calls of publishing.
+    let script = Script::failing_at(10);
+    let mut shipment = node.plan(node.tools(&script));
+    while script.calls.load(Ordering::SeqCst) <= 10 {
+        shipment.run().await.unwrap_err();
+    }
+    let published = |shipment: &Shipment| -> Vec<bool> {
+        shipment.plan().outputs.iter().map(|output| output.published.is_some()).collect()
+    };
+    assert_eq!(published(&shipment), [true, false]);
+    let victim = sealed::list(&node.layout).unwrap()[1].clone();
+    let number = (victim.base.0 | 1).to_string();
+    let mut bytes = fs::read(&victim.path).unwrap();
+    let at = bytes.windows(number.len()).position(|w| w == number.as_bytes()).unwrap();
+    bytes[at] ^= 0x80;
+    fs::write(&victim.path, bytes).unwrap();
+
+    let mut restarted = node.take_up(node.tools(&script)).unwrap();
+    let error = restarted.run().await.unwrap_err();
+    assert!(error.is_changed(), "{error}");
+    assert!(!restarted.reconsider().await.unwrap(), "a part is published, so the plan stays");
+    restarted.run().await.unwrap();
+    let delivered = node.delivered();
+    assert_eq!(delivered.len() as u64, EVENTS - 1);
+    assert!(!delivered.contains_key(&number) && delivered.values().all(|&count| count == 1));
+    assert!(node.layout.quarantine_dir().join(victim.path.file_name().unwrap()).exists());
+    assert!(node.take_up(node.tools(&script)).is_none());
 }

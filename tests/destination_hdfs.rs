@@ -122,7 +122,7 @@ async fn a_writer_whose_only_datanode_died_is_poisoned() {
     hdfs.datanode(0).restart();
     let restarted = client_of(&hdfs);
     for name in ["/d/.x.1.tmp", "/d/.y.1.tmp", "/d/.z.1.tmp"] {
-        assert!(restarted.delete(name).await.expect("lease recovery, then deletion"), "{name}");
+        assert!(restarted.delete(name).await.expect("also a file left open"), "{name}");
     }
     assert!(hdfs.open_files("/").is_empty(), "no lease is left");
     put(&*restarted, "/d/.x.1.tmp", b"again").await.expect("HDFS is well again");
@@ -143,7 +143,7 @@ async fn a_frozen_datanode_holds_a_writer_no_longer_than_its_timeout() {
     assert_eq!(error.kind(), Kind::Poisoned, "{error}");
     hdfs.datanode(0).thaw();
     hdfs.wait_until_ready();
-    assert!(there.delete("/d/.x.1.tmp").await.expect("lease recovery, then deletion"));
+    assert!(there.delete("/d/.x.1.tmp").await.expect("also a file left open"));
     put(&*there, "/d/.x.2.tmp", b"again").await.expect("HDFS is well again");
 }
 

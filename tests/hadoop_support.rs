@@ -153,6 +153,42 @@ fn daemons_can_be_killed_frozen_and_restarted_and_keep_their_data() {
     assert!(pids.iter().all(|pid| !is_running(*pid)), "{pids:?} end with the cluster's handle");
 }
 
+#[test]
+fn a_pair_of_namenodes_fails_over_and_keeps_its_data() {
+    if !hdfs::available_or_skip("hadoop_support") {
+        return;
+    }
+    let hdfs = Hdfs::start(&HdfsOptions { ha: true, ..HdfsOptions::default() });
+    assert_eq!(hdfs.active(), Some(0));
+    write_golden(&hdfs.conf_dir(), "/golden.seq");
+
+    hdfs.make_standby(0);
+    assert_eq!(hdfs.active(), None);
+    hdfs.make_active(1);
+    assert_eq!(hdfs.active(), Some(1));
+    assert_eq!(hdfs.read_rows("/golden.seq").len(), 1, "the other NameNode knows of it");
+
+    hdfs.namenode_of(1).kill();
+    hdfs.make_active(0);
+    write_golden(&hdfs.conf_dir(), "/new.seq");
+    hdfs.namenode_of(1).restart();
+    assert_eq!(hdfs.active(), Some(0), "a NameNode that comes back is a standby");
+    assert_eq!(hdfs.live_datanodes(), Some(1));
+
+    hdfs.namenode_of(0).freeze();
+    hdfs.make_active(1);
+    hdfs.namenode_of(0).thaw();
+    let first = format!("hdfs://{}", hdfs.namenode_of(0).address());
+    let mkdir = ["-D", "ipc.client.connect.max.retries=0", "-fs", &first, "-mkdir", "/made"];
+    let jars = hadoop::available().unwrap();
+    jars.run(Some(&hdfs.conf_dir()), "org.apache.hadoop.fs.FsShell", &mkdir).unwrap_err();
+    let ended = wait(Duration::from_secs(30), || !hdfs.namenode_of(0).is_up());
+    assert!(ended, "who has missed that the other one is active ends at the first change");
+    hdfs.namenode_of(0).restart();
+    assert_eq!(hdfs.active(), Some(1));
+    assert_eq!(hdfs.read_rows("/").len(), 2);
+}
+
 /// Set in the process that [`no_daemon_outlives_a_killed_test_process`] starts and kills.
 const VICTIM: &str = "SEWERTEST_VICTIM";
 

@@ -13,16 +13,16 @@ use crate::tls::Tls;
 
 /// Prints a line per thing that must work; `true` if all do.
 pub fn run(config: &Config) -> bool {
-    let tls = config.pixel.tls.as_ref().map(|tls| {
-        let used = format!("{} and {}", tls.cert.display(), tls.key.display());
-        ("certificate", Tls::load(tls).map(|_| used).map_err(|e| e.to_string()))
-    });
-    let results = [
+    let mut results = vec![
         ("WAL directory", wal_directory(&config.wal.dir)),
         ("pixel port", port(listen(config.pixel.listen, "pixel.listen"))),
         ("status port", port(listen(config.status.listen, "status.listen"))),
     ];
-    print(&results.into_iter().chain(tls).collect::<Vec<_>>())
+    results.extend(config.pixel.tls.as_ref().map(|tls| {
+        let used = format!("{} and {}", tls.cert.display(), tls.key.display());
+        ("certificate", Tls::load(tls).map(|_| used).map_err(|e| e.to_string()))
+    }));
+    print(&results)
 }
 
 fn port(listener: anyhow::Result<TcpListener>) -> Result<String, String> {

@@ -78,7 +78,7 @@ pub struct PixelConfig {
     /// How long SIGTERM serves on while the status port says 503.
     #[serde(with = "humantime_serde")]
     pub drain_delay: Duration,
-    /// How long SIGTERM waits for open connections.
+    /// How long SIGTERM then waits for open connections.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// The memory that events waiting for the disk may take; above it requests get 503.

@@ -34,13 +34,13 @@ use crate::tls::{Tls, TlsWatch};
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let Listening { listener, is_inherited } =
         inherit_or_listen(config.pixel.listen, "pixel.listen")?;
     let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
-    let policies = Policies::new(Policy::new(&config).map_err(anyhow::Error::msg)?);
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
     let status =
@@ -79,7 +79,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     };
     let pixel = PixelServer::start(listener, is_inherited, &config, shared)
         .context("start the pixel port")?;
-    let reloader = reload::reloader(sources, &live, &allowed, &policies, log);
+    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
     metrics.set_state(State::Serving);
     log_start(&config);
     notify(&[NotifyState::Ready]);
@@ -90,7 +90,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     metrics.set_state(State::Draining);
     drain(&mut signals, &live.get(), &failed, pixel).await?;
     let result = spawn_blocking(move || committer.stop()).await?;
-    drop((space, sampler, supervisor, tls_watch));
+    drop((space, sampler, supervisor));
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
     tracing::info!("stopped, the segment is sealed");

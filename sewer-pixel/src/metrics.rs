@@ -10,6 +10,8 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
 use sewer_ops::supervisor::Pulse;
 
+use crate::latency::{self, Latencies};
+
 use crate::commit::Lanes;
 use crate::latency::{self, Latencies};
 use crate::policy::Unrecorded;
@@ -96,7 +98,7 @@ impl Metrics {
             answered: [StatusCode::NO_CONTENT, StatusCode::OK]
                 .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
-            unrecorded: unrecorded(r),
+            unrecorded,
             rejected: counters(
                 r,
                 "sewer_pixel_rejected_requests_total",
@@ -185,11 +187,9 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// A connection was opened; the guard counts it until it is dropped.
-    #[must_use]
-    pub fn connection(&self) -> OpenConnection {
-        self.connections.inc();
-        OpenConnection(self.connections.clone())
+    /// The number of open connections has changed.
+    pub fn connected(&self, change: i64) {
+        self.connections.add(change);
     }
 
     /// The open connections.
@@ -275,6 +275,15 @@ impl Metrics {
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
 
+    /// Brings what is sampled, not counted, up to date.
+    pub fn sample(&self) {
+        self.unsynced.set(self.unsynced().cast_signed());
+    }
+
+    fn unsynced(&self) -> u64 {
+        self.lanes.get().map_or(0, Lanes::unsynced)
+    }
+
     /// What waits for the shipper was looked at.
     pub fn backlog(&self, backlog: Backlog) {
         self.backlog_segments.set(backlog.segments.cast_signed());
@@ -324,9 +333,8 @@ impl Metrics {
             "rejected": by_label(&self.rejected),
             "requests_in_flight": self.in_flight.get(),
             "connections": self.connections.get(),
-            "unsynced_events": self.unsynced(),
-            "connections_closed": by_label(&self.closed),
             "unrecorded": by_label(&self.unrecorded),
+            "unsynced_events": self.unsynced(),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
             "commit_p50_seconds": commits.quantile(0.5),

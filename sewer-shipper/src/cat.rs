@@ -1,12 +1,14 @@
 //! A `SequenceFile` that the shipper wrote, as JSON lines.
 //!
-//! The header's classes tell the format, so the file needs no configuration to be read. Rows that
-//! precede damage are written before the error is returned.
+//! The header's classes, and for a Text its first character, tell the format, so the file needs no
+//! configuration to be read. Rows that precede damage are written before the error is returned.
 
 use crate::access_log::AccessLog;
-use crate::format::Format;
-use crate::sequence_file::{ReadError, Reader, Record};
-use crate::writable::{Input, WritableError};
+use crate::sequence_file::{Header, ReadError, Reader, Record};
+use crate::tsv::{TsvError, TsvRow};
+use crate::writable::{
+    BYTES_CLASS, Input, LONG_CLASS, TEXT_CLASS, VLONG_CLASS, WritableError, lossy,
+};
 use serde::de::IgnoredAny;
 use std::io::{self, Read, Write};
 use thiserror::Error;
@@ -54,6 +56,9 @@ pub enum RowError {
     /// The text is not one JSON object on one line.
     #[error("not a JSON object on one line")]
     Json,
+    /// The text is not a line of tab-separated text.
+    #[error("not a line of tab-separated text: {0}")]
+    Tsv(#[from] TsvError),
     /// The value of `access-log` is 1 in every record.
     #[error("{0} instead of 1")]
     NotOne(i64),
@@ -66,20 +71,14 @@ pub enum RowError {
 /// [`CatError`] at the first thing that is not as the shipper writes it.
 pub fn cat(file: impl Read, out: &mut impl Write) -> Result<u64, CatError> {
     let mut reader = Reader::new(file)?;
-    let header = reader.header();
-    let format = Format::from_classes(&header.key_class, &header.value_class).ok_or_else(|| {
-        CatError::Foreign {
-            key_class: header.key_class.clone(),
-            value_class: header.value_class.clone(),
-        }
-    })?;
+    let rows_are = Rows::of(reader.header())?;
     let mut line = Vec::new();
     let mut rows = 0;
     loop {
         // The position of a record is known once it has been read, and its bytes borrow the reader.
         let written = match reader.next_record()? {
             None => return Ok(rows),
-            Some(record) => put_line(format, record, &mut line),
+            Some(record) => put_line(rows_are, record, &mut line),
         };
         let offset = reader.position();
         written.map_err(|(part, source)| CatError::Row { row: rows, offset, part, source })?;
@@ -88,20 +87,44 @@ pub fn cat(file: impl Read, out: &mut impl Write) -> Result<u64, CatError> {
     }
 }
 
+/// What the classes say of the rows.
+#[derive(Clone, Copy)]
+enum Rows {
+    AccessLog,
+    /// JSON, or tab-separated.
+    Text,
+    /// JSON.
+    Bytes,
+}
+
+impl Rows {
+    fn of(header: &Header) -> Result<Self, CatError> {
+        match (header.key_class.as_str(), header.value_class.as_str()) {
+            (LONG_CLASS, TEXT_CLASS) => Ok(Self::Text),
+            (LONG_CLASS, BYTES_CLASS) => Ok(Self::Bytes),
+            // The key's class is configurable; but Hadoop's own are no events, whatever their value.
+            (key, VLONG_CLASS) if !key.starts_with("org.apache.hadoop.io.") => Ok(Self::AccessLog),
+            (key, value) => {
+                Err(CatError::Foreign { key_class: key.into(), value_class: value.into() })
+            }
+        }
+    }
+}
+
 type PartError = (&'static str, RowError);
 
 /// Replaces `line` by the record's.
-fn put_line(format: Format, record: Record<'_>, line: &mut Vec<u8>) -> Result<(), PartError> {
+fn put_line(rows_are: Rows, record: Record<'_>, line: &mut Vec<u8>) -> Result<(), PartError> {
     line.clear();
-    match format {
-        Format::AccessLog => {
+    match rows_are {
+        Rows::AccessLog => {
             let event = AccessLog::decode(record.key).map_err(|error| ("key", error.into()))?;
             check_one(record.value).map_err(|error| ("value", error))?;
             serde_json::to_writer(&mut *line, &event).expect("strings and numbers, into memory");
         }
-        Format::Json => {
+        Rows::Text | Rows::Bytes => {
             check_long(record.key).map_err(|error| ("key", error.into()))?;
-            line.extend_from_slice(json(record.value).map_err(|error| ("value", error))?);
+            put_value(rows_are, record.value, line).map_err(|error| ("value", error))?;
         }
     }
     line.push(b'\n');
@@ -121,15 +144,28 @@ fn check_long(key: &[u8]) -> Result<(), WritableError> {
     input.end()
 }
 
-/// The JSON object in a Text, once it is known to be one.
-fn json(value: &[u8]) -> Result<&[u8], RowError> {
+/// Puts the JSON object in the value, or made of it, into `line`.
+fn put_value(rows_are: Rows, value: &[u8], line: &mut Vec<u8>) -> Result<(), RowError> {
     let mut input = Input::new(value);
-    let bytes = input.text_bytes()?;
+    let bytes = if matches!(rows_are, Rows::Bytes) { input.bytes() } else { input.text_bytes() }?;
     input.end()?;
+    let is_tsv = bytes.first().is_some_and(|byte| matches!(byte, b'-' | b'0'..=b'9'));
+    if matches!(rows_are, Rows::Text) && is_tsv {
+        let text = lossy(bytes);
+        let row = TsvRow::decode(&text)?;
+        serde_json::to_writer(&mut *line, &row).expect("strings and numbers, into memory");
+    } else {
+        check_json(bytes)?;
+        line.extend_from_slice(bytes);
+    }
+    Ok(())
+}
+
+fn check_json(bytes: &[u8]) -> Result<(), RowError> {
     let text = std::str::from_utf8(bytes).map_err(|_| RowError::Json)?;
     let is_object = text.starts_with('{') && !text.contains(['\n', '\r']);
     if is_object && serde_json::from_str::<IgnoredAny>(text).is_ok() {
-        Ok(bytes)
+        Ok(())
     } else {
         Err(RowError::Json)
     }
@@ -139,9 +175,10 @@ fn json(value: &[u8]) -> Result<&[u8], RowError> {
 mod tests {
     use super::*;
     use crate::codec::Compression;
-    use crate::sequence_file::{Header, Writer};
+    use crate::format::Format;
+    use crate::sequence_file::Writer;
     use crate::testing::Random;
-    use crate::writable::{TEXT_CLASS, put_text};
+    use crate::writable::put_text;
     use sewer_wal::event::Event;
 
     fn writer(key_class: &str, value_class: &str, compression: Compression) -> Writer {
@@ -201,26 +238,36 @@ mod tests {
             let golden = access_log(123_456_789, "123cb4d14827967a299bb757144e85bc")
                 + &access_log(-1, "12434232f607a670cd670fa25435e13c");
             assert_eq!((count, text), (2, golden), "{compression}");
-            let (count, text) = rows(&file(Format::Json, compression)).unwrap();
-            assert_eq!((count, text), (2, json(123_456_789) + &json(-1)), "{compression}");
+            for format in [Format::Json, Format::Tsv, Format::Bytes] {
+                let (count, text) = rows(&file(format, compression)).unwrap();
+                let golden = json(123_456_789) + &json(-1);
+                assert_eq!((count, text), (2, golden), "{format} {compression}");
+            }
         }
     }
 
     #[test]
     fn a_foreign_file_is_named_by_its_classes() {
-        let mut foreign = writer(TEXT_CLASS, TEXT_CLASS, Compression::Snappy);
-        let error = rows(&foreign.take()).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the file has keys of org.apache.hadoop.io.Text and values of \
-             org.apache.hadoop.io.Text (byte 4), which the shipper does not write"
-        );
+        for value_class in [TEXT_CLASS, VLONG_CLASS] {
+            let mut foreign = writer(TEXT_CLASS, value_class, Compression::Snappy);
+            let error = rows(&foreign.take()).unwrap_err().to_string();
+            let what = format!(
+                "the file has keys of org.apache.hadoop.io.Text and values of {value_class} \
+                 (byte 4), which the shipper does not write"
+            );
+            assert_eq!(error, what);
+        }
         let error = rows(b"PAR1 and more").unwrap_err().to_string();
         assert_eq!(error, "the file is not a SequenceFile (byte 0)");
     }
 
     #[test]
-    fn a_value_that_is_no_object_is_named_by_its_row_and_offset() {
+    fn a_value_that_is_no_row_is_named_by_its_row_and_offset() {
+        let is_expected = |text: &str, error: &RowError| match error {
+            RowError::Tsv(TsvError::Fields(1)) => text == "1",
+            RowError::Json => text != "1",
+            _ => false,
+        };
         for text in ["", "1", "{", "{}x", "{\"a\":\n1}"] {
             let (key_class, value_class) = (Format::Json.key_class(""), Format::Json.value_class());
             let mut writer = writer(key_class, value_class, Compression::None);
@@ -232,10 +279,10 @@ mod tests {
             }
             let mut out = Vec::new();
             let error = cat(&writer.take()[..], &mut out).unwrap_err();
-            let CatError::Row { row: 1, offset, part: "value", source: RowError::Json } = error
-            else {
+            let CatError::Row { row: 1, offset, part: "value", source } = error else {
                 panic!("{text:?}: {error}");
             };
+            assert!(is_expected(text, &source), "{text:?}: {source}");
             assert_eq!(offset, header + 8 + 8 + 3);
             assert_eq!(out, b"{}\n", "the row before it is shown");
         }

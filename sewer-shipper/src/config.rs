@@ -114,6 +114,15 @@ pub struct HdfsConfig {
     /// The user to act as without Kerberos; without it `HADOOP_USER_NAME`, then the process's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The Kerberos principal to log in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The file with the principal's keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keytab: Option<PathBuf>,
+    /// The ticket cache, as libkrb5 names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_cache: Option<String>,
     /// The longest that a call to the `NameNode` may take.
     #[serde(with = "humantime_serde")]
     pub rpc_timeout: Duration,
@@ -210,6 +219,9 @@ impl Default for HdfsConfig {
         let options = destination::Options::default();
         Self {
             user: None,
+            principal: None,
+            keytab: None,
+            credential_cache: None,
             rpc_timeout: options.rpc_timeout,
             data_timeout: options.data_timeout,
             replication: None,
@@ -240,6 +252,37 @@ impl Default for RetryConfig {
     }
 }
 
+impl HdfsConfig {
+    fn validate(&self) -> Result<(), String> {
+        let has_tickets = self.keytab.is_some() || self.credential_cache.is_some();
+        match &self.principal {
+            Some(principal) if principal.is_empty() => {
+                Err("key `hdfs.principal`: must not be empty".into())
+            }
+            Some(_) if !has_tickets => {
+                Err("key `hdfs.principal`: set `hdfs.keytab` too, the file \
+                 with its keys, or `hdfs.credential_cache`"
+                    .into())
+            }
+            None if self.keytab.is_some() => {
+                Err("key `hdfs.keytab`: set `hdfs.principal` too, whose keys it holds".into())
+            }
+            None if has_tickets => Err("key `hdfs.credential_cache`: set `hdfs.principal` too, \
+                 whose tickets it holds"
+                .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn kerberos(&self) -> Option<destination::Kerberos> {
+        Some(destination::Kerberos {
+            principal: self.principal.clone()?,
+            keytab: self.keytab.clone(),
+            credential_cache: self.credential_cache.clone(),
+        })
+    }
+}
+
 impl Configuration for Config {
     const STANDARD_FILE: &'static str = STANDARD_FILE;
 
@@ -258,6 +301,7 @@ impl Configuration for Config {
                 self.shipper.host
             ));
         }
+        self.hdfs.validate()?;
         destination::open(&self.destination.uri, self.destination_options())
             .map_err(|e| format!("key `destination.uri`: {e}"))?;
         Partitions::new(&self.destination.path, &self.destination.timezone, "host", "id")?;
@@ -290,6 +334,7 @@ impl Config {
         destination::Options {
             hadoop_conf_dir: self.destination.hadoop_conf_dir.clone(),
             user: self.hdfs.user.clone(),
+            kerberos: self.hdfs.kerberos(),
             rpc_timeout: self.hdfs.rpc_timeout,
             data_timeout: self.hdfs.data_timeout,
             replication: self.hdfs.replication,

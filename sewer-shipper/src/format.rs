@@ -4,9 +4,17 @@
 //! |---|---|---|
 //! | `access-log` | `AccessLogEvent`, all of the event | `VLongWritable` 1 |
 //! | `json` | `LongWritable` timestamp | `Text`, one JSON object |
+//! | `tsv` | `LongWritable` timestamp | `Text`, one line of tab-separated text |
+//! | `bytes` | `LongWritable` timestamp | `BytesWritable`, one JSON object |
+//!
+//! The classes tell the format, but for `json` and `tsv`, which differ in the first character of
+//! every value: a brace, or a digit or minus sign.
 
 use crate::access_log::put_access_log;
-use crate::writable::{LONG_CLASS, TEXT_CLASS, VLONG_CLASS, put_length, put_long, put_vlong};
+use crate::tsv::put_tsv;
+use crate::writable::{
+    BYTES_CLASS, LONG_CLASS, TEXT_CLASS, VLONG_CLASS, put_length, put_long, put_vlong,
+};
 use serde::{Deserialize, Serialize};
 use sewer_wal::event::Event;
 use std::fmt;
@@ -22,11 +30,15 @@ pub enum Format {
     AccessLog,
     /// One JSON object per event, which needs no class of ours.
     Json,
+    /// One line of tab-separated text per event.
+    Tsv,
+    /// One JSON object per event, as bytes: the layout of Flume's HDFS sink.
+    Bytes,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::AccessLog, Self::Json];
+    pub const ALL: [Self; 4] = [Self::AccessLog, Self::Json, Self::Tsv, Self::Bytes];
 
     /// The name in configuration and plans.
     #[must_use]
@@ -34,6 +46,8 @@ impl Format {
         match self {
             Self::AccessLog => "access-log",
             Self::Json => "json",
+            Self::Tsv => "tsv",
+            Self::Bytes => "bytes",
         }
     }
 
@@ -43,7 +57,7 @@ impl Format {
     pub const fn key_class(self, access_log_class: &str) -> &str {
         match self {
             Self::AccessLog => access_log_class,
-            Self::Json => LONG_CLASS,
+            Self::Json | Self::Tsv | Self::Bytes => LONG_CLASS,
         }
     }
 
@@ -52,21 +66,8 @@ impl Format {
     pub const fn value_class(self) -> &'static str {
         match self {
             Self::AccessLog => VLONG_CLASS,
-            Self::Json => TEXT_CLASS,
-        }
-    }
-
-    /// The format whose files have these classes. `access-log` is known by its value: the name of
-    /// its key class is configurable.
-    #[must_use]
-    pub fn from_classes(key_class: &str, value_class: &str) -> Option<Self> {
-        match (key_class, value_class) {
-            (LONG_CLASS, TEXT_CLASS) => Some(Self::Json),
-            // Hadoop's own classes are no events, whatever their value.
-            (key, VLONG_CLASS) if !key.starts_with("org.apache.hadoop.io.") => {
-                Some(Self::AccessLog)
-            }
-            _ => None,
+            Self::Json | Self::Tsv => TEXT_CLASS,
+            Self::Bytes => BYTES_CLASS,
         }
     }
 
@@ -81,7 +82,22 @@ impl Format {
             }
             Self::Json => {
                 put_long(key, event.timestamp_ms);
-                put_json_text(value, event);
+                put_json(value, event);
+                length_to_front(value);
+            }
+            Self::Tsv => {
+                put_long(key, event.timestamp_ms);
+                put_tsv(value, event);
+                length_to_front(value);
+            }
+            Self::Bytes => {
+                put_long(key, event.timestamp_ms);
+                value.extend_from_slice(&[0; size_of::<i32>()]);
+                put_json(value, event);
+                let length = value.len() - size_of::<i32>();
+                // A longer record than an i32 can say is refused by the writer of the file.
+                let length = i32::try_from(length).unwrap_or(i32::MAX);
+                value[..size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
             }
         }
     }
@@ -93,14 +109,18 @@ impl fmt::Display for Format {
     }
 }
 
-/// Puts a Text with the event's JSON object into `out`, which is empty.
-fn put_json_text(out: &mut Vec<u8>, event: &Event<'_>) {
+/// Appends the event's JSON object.
+fn put_json(out: &mut Vec<u8>, event: &Event<'_>) {
     serde_json::to_writer(&mut *out, event).expect("a map with string keys, into memory");
-    // The length comes first and is known last: it is appended, then turned to the front.
-    let length = out.len();
-    put_length(out, length);
-    let prefix = out.len() - length;
-    out.rotate_right(prefix);
+}
+
+/// Makes a Text of the bytes. The length comes first and is known last: it is appended, then turned
+/// to the front.
+fn length_to_front(text: &mut Vec<u8>) {
+    let length = text.len();
+    put_length(text, length);
+    let prefix = text.len() - length;
+    text.rotate_right(prefix);
 }
 
 #[cfg(test)]
@@ -114,6 +134,19 @@ mod tests {
         (key, value)
     }
 
+    fn sample() -> Event<'static> {
+        Event {
+            timestamp_ms: 258,
+            host: Some(b"h\xff\n"),
+            extra: vec![("method", b"GET")],
+            ..Event::default()
+        }
+    }
+
+    const JSON: &str = "{\"timestamp\":258,\"ip\":null,\"host\":\"h\u{fffd}\\n\",\
+        \"request_path\":null,\"query_string\":null,\"referer\":null,\"user_agent\":null,\
+        \"cookies\":null,\"method\":\"GET\"}";
+
     #[test]
     fn names_are_those_of_the_configuration() {
         assert_eq!(Format::default(), Format::AccessLog);
@@ -125,38 +158,35 @@ mod tests {
     }
 
     #[test]
-    fn classes_tell_the_format() {
-        for format in Format::ALL {
-            let key_class = format.key_class("com.example.Hit");
-            assert_eq!(Format::from_classes(key_class, format.value_class()), Some(format));
-        }
-        assert_eq!(Format::AccessLog.key_class(ACCESS_LOG_CLASS), ACCESS_LOG_CLASS);
-        assert_eq!(Format::from_classes(TEXT_CLASS, VLONG_CLASS), None);
-        assert_eq!(Format::from_classes(TEXT_CLASS, TEXT_CLASS), None);
-    }
-
-    #[test]
     fn an_access_log_record_has_the_event_as_key_and_one_as_value() {
         let event = Event { timestamp_ms: 5, ip: Some(b"::1"), ..Event::default() };
         let (key, value) = encode(Format::AccessLog, &event);
         assert!(key.starts_with(b"\x05\x03::1\0\0\0\0\0\0\x20"));
         assert_eq!(value, [1]);
+        assert_eq!(Format::AccessLog.key_class(ACCESS_LOG_CLASS), ACCESS_LOG_CLASS);
     }
 
     #[test]
     fn a_json_record_is_pinned_by_golden_bytes() {
-        let event = Event {
-            timestamp_ms: 258,
-            host: Some(b"h\xff\n"),
-            extra: vec![("method", b"GET")],
-            ..Event::default()
-        };
-        let (key, value) = encode(Format::Json, &event);
+        let (key, value) = encode(Format::Json, &sample());
         assert_eq!(key, b"\0\0\0\0\0\0\x01\x02");
-        let json = "{\"timestamp\":258,\"ip\":null,\"host\":\"h\u{fffd}\\n\",\
-            \"request_path\":null,\"query_string\":null,\"referer\":null,\"user_agent\":null,\
-            \"cookies\":null,\"method\":\"GET\"}";
-        assert_eq!(value[..2], [0x8f, u8::try_from(json.len()).unwrap()]);
-        assert_eq!(&value[2..], json.as_bytes());
+        assert_eq!(value[..2], [0x8f, u8::try_from(JSON.len()).unwrap()]);
+        assert_eq!(&value[2..], JSON.as_bytes());
+    }
+
+    #[test]
+    fn a_tsv_record_is_pinned_by_golden_bytes() {
+        let (key, value) = encode(Format::Tsv, &sample());
+        assert_eq!(key, b"\0\0\0\0\0\0\x01\x02");
+        let golden = "\x1c258\t\\N\th\u{fffd}\\n\t\\N\t\\N\t\\N\t\\N\t\\N";
+        assert_eq!(value, golden.as_bytes(), "{}", value.escape_ascii());
+    }
+
+    #[test]
+    fn a_bytes_record_is_pinned_by_golden_bytes() {
+        let (key, value) = encode(Format::Bytes, &sample());
+        assert_eq!(key, b"\0\0\0\0\0\0\x01\x02");
+        assert_eq!(value[..4], [0, 0, 0, u8::try_from(JSON.len()).unwrap()]);
+        assert_eq!(&value[4..], JSON.as_bytes());
     }
 }

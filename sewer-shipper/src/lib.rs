@@ -4,8 +4,8 @@
 //! - [`backlog`] what is sealed, and which run of it is due
 //! - [`plan`] what a shipment will be, decided once; [`partition`] which directory an event goes
 //!   to; [`journal`] the plans on disk
-//! - [`encode`] from segments to the bytes of a file: [`format`] a record, [`access_log`] and
-//!   [`writable`] its bytes, [`codec`] compression, [`sequence_file`] the file around them
+//! - [`encode`] from segments to the bytes of a file: [`format`] a record, [`access_log`], [`tsv`]
+//!   and [`writable`] its bytes, [`codec`] compression, [`sequence_file`] the file around them
 //! - [`ship`] write, confirm, publish, delete; [`destination`] where to; [`quarantine`] what is
 //!   damaged; [`done`] which partitions are complete
 //! - [`worker`] the next shipment; [`attempts`] one shipment, tried until it is delivered, [`retry`]
@@ -39,6 +39,7 @@ pub mod schedule;
 pub mod sequence_file;
 pub mod ship;
 pub mod show;
+pub mod tsv;
 pub mod worker;
 pub mod writable;
 

@@ -102,6 +102,7 @@ impl<'a> Schedule<'a> {
             };
             if let Until::Drained { patience } = self.until {
                 if self.under_way.is_empty() && pause.is_none() {
+                    self.mark_at_last().await;
                     return true;
                 }
                 let files = self.worker.metrics().delivered().files;
@@ -200,6 +201,19 @@ impl<'a> Schedule<'a> {
         }));
         Ok(())
     }
+
+    /// Marks what a drain has completed, before it ends.
+    async fn mark_at_last(&mut self) {
+        let Some(rounds) = &mut self.marking else { return };
+        rounds.finish().await;
+        rounds.last = None;
+        if let Err(error) = self.mark().await {
+            tracing::warn!("mark partitions as done: {error}");
+        }
+        if let Some(rounds) = &mut self.marking {
+            rounds.finish().await;
+        }
+    }
 }
 
 /// When something was delivered last.
@@ -227,6 +241,14 @@ struct Marking {
 impl Marking {
     const fn new(marker: Marker) -> Self {
         Self { marker, last: None, task: None }
+    }
+
+    /// Waits for the round under way.
+    async fn finish(&mut self) {
+        if let Some(task) = self.task.take() {
+            // It tells its failures itself; what is not marked stays open.
+            let _ = task.await;
+        }
     }
 
     /// What is to be done now, if anything.

@@ -57,6 +57,8 @@ struct Progress {
     /// Whether this process has looked for what an earlier attempt left.
     is_clean: bool,
     attempt: u32,
+    /// Whether an attempt has failed here.
+    has_failed: bool,
     lowered: Option<Lowered>,
 }
 
@@ -123,13 +125,27 @@ impl Shipment {
     /// Writes and publishes one output, unless that has happened; returns its length.
     async fn deliver(&mut self, index: usize) -> Result<u64, ShipError> {
         let output = self.plan.outputs[index].clone();
-        let found = if self.progress[index].is_clean { None } else { self.found(&output).await? };
+        let found = if self.progress[index].is_clean {
+            None
+        } else {
+            let found = self.found(&output).await;
+            if found.as_ref().is_err_and(ShipError::is_conflict) {
+                // The name may stay taken for long, and what was written for it is of no use then.
+                self.clean(index, &output).await?;
+                self.progress[index].is_clean = false;
+            }
+            found?
+        };
         self.clean(index, &output).await?;
         let length = if let Some(length) = found {
             length
         } else {
             let length = self.write(index, &output).await?;
             self.publish(index, &output, length).await?;
+            if self.progress[index].has_failed {
+                // A call that got no answer may have been carried out late, after the last look.
+                self.clean(index, &output).await?;
+            }
             length
         };
         if let Some(replication) = self.plan.outputs[index].replication {
@@ -187,6 +203,7 @@ impl Shipment {
         let temporary = output.temporary_path(progress.attempt);
         let options = CreateOptions { replication: progress.lowered.map(|lowered| lowered.to) };
         let written = self.stream(output, &temporary, options).await;
+        self.progress[index].has_failed |= written.is_err();
         if let Err(ShipError::Destination(error)) = &written
             && error.fewer_replicas_may_help()
         {

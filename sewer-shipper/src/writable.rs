@@ -7,6 +7,7 @@
 //! VInt  = VLong                 in the range of an i32
 //! Text  = VInt length, bytes    UTF-8
 //! LongWritable = i64
+//! BytesWritable = length i32, bytes
 //! ```
 //! All integers are big-endian. A `VLong` is written in its shortest form; longer forms are read, as
 //! Hadoop reads them. Bytes that are no UTF-8 become U+FFFD in a Text, as Java decodes them.
@@ -21,6 +22,8 @@ pub const LONG_CLASS: &str = "org.apache.hadoop.io.LongWritable";
 pub const VLONG_CLASS: &str = "org.apache.hadoop.io.VLongWritable";
 /// The class of a string.
 pub const TEXT_CLASS: &str = "org.apache.hadoop.io.Text";
+/// The class of bytes that are no text to Hadoop.
+pub const BYTES_CLASS: &str = "org.apache.hadoop.io.BytesWritable";
 
 /// The bytes of the longest `VLong`.
 pub const VLONG_BYTES_MAX: usize = 9;
@@ -146,6 +149,14 @@ impl<'a> Input<'a> {
         self.text_bytes().map(lossy)
     }
 
+    /// The bytes of the next `BytesWritable`.
+    pub fn bytes(&mut self) -> Result<&'a [u8], WritableError> {
+        let bytes = self.take(size_of::<i32>())?;
+        let value = i32::from_be_bytes(bytes.try_into().expect("taken by this length"));
+        let length = usize::try_from(value).map_err(|_| WritableError::Length(value.into()))?;
+        self.take(length)
+    }
+
     /// The next `LongWritable`.
     pub fn long(&mut self) -> Result<i64, WritableError> {
         let bytes = self.take(size_of::<i64>())?;
@@ -230,6 +241,10 @@ mod tests {
         assert_eq!(Input::new(&vlong(-1)).text_bytes(), Err(WritableError::Length(-1)));
         assert_eq!(Input::new(&vlong(1 << 31)).length(), Err(WritableError::Length(1 << 31)));
         assert_eq!(Input::new(b"\x05ab").text_bytes(), Err(WritableError::Short(3)));
+        assert_eq!(Input::new(b"\0\0\0\x02abc").bytes(), Ok(&b"ab"[..]));
+        assert_eq!(Input::new(b"\0\0\0\x05ab").bytes(), Err(WritableError::Short(3)));
+        assert_eq!(Input::new(b"\xff\xff\xff\xff").bytes(), Err(WritableError::Length(-1)));
+        assert_eq!(Input::new(b"\0\0").bytes(), Err(WritableError::Short(2)));
         assert_eq!(Input::new(b"\x8c\x01").vlong(), Err(WritableError::Short(3)));
         assert_eq!(Input::new(b"").vlong(), Err(WritableError::Short(1)));
         assert_eq!(Input::new(b"\0\0").end(), Err(WritableError::Trailing(2)));

@@ -11,11 +11,15 @@ use std::io::Write;
 use std::path::Path;
 
 use sewer_shipper::cat::cat;
+use sewer_shipper::codec::{CodecError, Compression};
 use sewer_shipper::plan::Plan;
 use sewer_shipper::sequence_file::Reader;
 use sewer_wal::footer::{FOOTER_BYTES, Footer};
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Event, SegmentReader};
+
+/// The most records of a file that are looked at.
+const RECORDS_MAX: usize = 100_000;
 
 /// Bytes are an event only if the encoder would have written exactly these.
 pub fn event(bytes: &[u8]) {
@@ -97,13 +101,32 @@ pub fn sequence_file(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     }
     let mut records = Vec::new();
     let Ok(mut reader) = Reader::new(bytes) else { return records };
-    // A record may have no bytes of its own, but two lengths, of which a codec makes up to 2,000.
-    while let Ok(Some(record)) = reader.next_record() {
+    // A record may have no bytes of its own, but two lengths, and bzip2 holds a million bytes that
+    // are the same in one or two of its own: so many are looked at, and no more.
+    while records.len() < RECORDS_MAX
+        && let Ok(Some(record)) = reader.next_record()
+    {
         records.push((record.key.to_vec(), record.value.to_vec()));
-        assert!(records.len() <= bytes.len().saturating_mul(2_000), "more records than bytes");
         assert!(reader.position() <= bytes.len() as u64);
     }
     records
+}
+
+/// The bytes as a stream of every codec: never more than the limit, and memory for no more.
+pub fn codecs(bytes: &[u8]) {
+    for compression in Compression::ALL {
+        for bytes_max in [0, 1, 1000, 1 << 20] {
+            let mut out = Vec::new();
+            match compression.decompress(bytes, bytes_max, &mut out) {
+                Ok(()) => assert!(out.len() <= bytes_max, "{compression}"),
+                Err(CodecError::TooLong(limit)) => assert_eq!(limit, bytes_max),
+                Err(_) => {}
+            }
+            // Memory grows by doubling, and one byte more than allowed is looked at.
+            let bound = 2 * bytes_max + 1024;
+            assert!(out.capacity() <= bound, "{compression}: {} bytes", out.capacity());
+        }
+    }
 }
 
 /// The journal takes a file of these bytes as a plan or names it in its error.

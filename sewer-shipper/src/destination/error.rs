@@ -11,7 +11,7 @@ use std::time::Duration;
 use hdfs_native::HdfsError;
 use thiserror::Error;
 
-use super::hdfs::classify;
+use super::hdfs::{Failure, classify};
 
 /// The result of everything a destination does.
 pub type Result<T> = std::result::Result<T, DestinationError>;
@@ -101,10 +101,6 @@ impl DestinationError {
             || (matches!(self.operation, WRITE | CLOSE)
                 && matches!(self.cause, Cause::TimedOut { .. }))
     }
-
-    pub(super) fn cause(&self) -> &Cause {
-        &self.cause
-    }
 }
 
 /// Verb phrase of [`Output::write`](super::Output::write).
@@ -115,12 +111,14 @@ pub(super) const CLOSE: &str = "close";
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub(super) enum Cause {
-    #[error(transparent)]
+    #[error("{}", without_stack_trace(.0))]
     Hdfs(#[from] HdfsError),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("no answer within {limit:?}")]
     TimedOut { limit: Duration },
+    #[error(transparent)]
+    Kerberos(Box<Failure>),
     #[error("the task that did it ended early: {0}")]
     TaskDied(#[from] tokio::task::JoinError),
     #[error("the file was given up after an earlier failure ({first})")]
@@ -143,12 +141,36 @@ pub(super) enum Cause {
     Address(&'static str),
 }
 
+/// A Hadoop server sends its Java stack trace along, which tells an operator nothing and makes a
+/// line of the log a page.
+fn without_stack_trace(error: &HdfsError) -> String {
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("\tat "));
+    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        Self::Kerberos(Box::new(failure))
+    }
+}
+
 impl Cause {
-    fn classify(&self) -> (Kind, &'static str) {
+    /// Whether time ran out.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Kerberos(failure) => failure.is_timeout(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn classify(&self) -> (Kind, &'static str) {
         match self {
             Self::Hdfs(error) => classify(error),
             Self::Io(error) => classify_io(error),
             Self::TimedOut { .. } => (Kind::Unknown, "timeout"),
+            Self::Kerberos(failure) => failure.classify(),
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Poisoned { .. } => (Kind::Poisoned, "poisoned"),
             Self::Length { .. } => (Kind::Poisoned, "length"),
@@ -178,5 +200,19 @@ fn classify_io(error: &io::Error) -> (Kind, &'static str) {
         | io::ErrorKind::CrossesDevices
         | io::ErrorKind::Unsupported => (Kind::Stuck, "configuration"),
         _ => (Kind::Transient, "io"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_without_the_stack_trace_of_a_server() {
+        let text = "Name node is in safe mode.\nIt was turned on manually.\n\tat a.B.c(B.java:1)\n\tat d.E.f(E.java:2)\n";
+        let cause = HdfsError::RPCError("a.SafeModeException".to_owned(), text.to_owned());
+        let told = DestinationError::new("create", "/a", cause).to_string();
+        assert!(told.ends_with("Name node is in safe mode. It was turned on manually."), "{told}");
+        assert!(told.starts_with("create /a: ") && told.contains("a.SafeModeException"), "{told}");
     }
 }

@@ -59,6 +59,10 @@ fn headers_are_pinned_by_golden_bytes() {
     for (compression, class) in [
         (Compression::Snappy, &b"\x29org.apache.hadoop.io.compress.SnappyCodec"[..]),
         (Compression::Deflate, b"\x2aorg.apache.hadoop.io.compress.DefaultCodec"),
+        (Compression::Gzip, b"\x27org.apache.hadoop.io.compress.GzipCodec"),
+        (Compression::Bzip2, b"\x28org.apache.hadoop.io.compress.BZip2Codec"),
+        (Compression::Lz4, b"\x26org.apache.hadoop.io.compress.Lz4Codec"),
+        (Compression::Zstd, b"\x2corg.apache.hadoop.io.compress.ZStandardCodec"),
     ] {
         let golden = [&HEADER[..8], b"\x01\x01", class, &HEADER[10..]].concat();
         assert_eq!(write(compression, &[]), golden);

@@ -3,7 +3,7 @@
 use sewer_wal::{Lsn, WalError};
 use thiserror::Error;
 
-use crate::destination::DestinationError;
+use crate::destination::{DestinationError, Kind};
 use crate::encode::EncodeError;
 use crate::journal::JournalError;
 use crate::plan::PlanError;
@@ -74,6 +74,11 @@ impl ShipError {
     /// Whether the destination is what failed, so that other shipments are likely to fail too.
     pub fn is_of_destination(&self) -> bool {
         matches!(self, Self::Destination(_) | Self::Length { .. })
+    }
+
+    /// Whether a final name is taken by a file that is not ours.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Destination(error) if error.kind() == Kind::Conflict)
     }
 
     /// Whether the plan no longer fits its segments.

@@ -37,7 +37,7 @@ impl Default for LogConfig {
 
 /// The HTTP library logs an error for every malformed request, which a stranger can send at will,
 /// and tells the life of its threads. `log.level` can name these targets to hear them again.
-const QUIET: &str = "actix_http=off,actix_server=warn,mio=warn";
+const QUIET: &str = "actix_http=off,actix_server=warn,mio=warn,hdfs_native=error";
 
 /// Changes what is logged, while the daemon runs.
 #[derive(Clone)]

@@ -17,6 +17,8 @@
 //! the tests is the superuser. A failing helper panics, for there is nothing a test could do.
 
 mod config;
+mod ha;
+mod node;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,10 +27,11 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::daemon::Daemon;
-use crate::ports::{self, Port};
+use crate::ports::Port;
 use crate::rows::{self, ListedFile, Row, SequenceFile};
 use crate::{hadoop, jmx};
 
+pub use self::node::Node;
 pub use crate::hadoop::{HadoopJars, available, available_or_skip, skip};
 
 /// How long a cluster may take to come up or to come back.
@@ -48,13 +51,25 @@ pub struct HdfsOptions {
     /// After what silence the NameNode takes a DataNode for dead; at least about ten seconds.
     /// `None` is Hadoop's default, ten and a half minutes.
     pub dead_after: Option<Duration>,
+    /// Two NameNodes with shared edits instead of one: the first active, the second standby, and a
+    /// JournalNode between them. Failover is by hand: [`Hdfs::make_active`], [`Hdfs::make_standby`].
+    pub ha: bool,
     /// Further Hadoop properties, for daemons and clients; they win over the ones set here.
     pub config: Vec<(String, String)>,
+    /// Variables for the JVMs of daemons and clients.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for HdfsOptions {
     fn default() -> Self {
-        Self { datanodes: 1, replication: 1, dead_after: None, config: Vec::new() }
+        Self {
+            datanodes: 1,
+            replication: 1,
+            dead_after: None,
+            ha: false,
+            config: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -62,24 +77,25 @@ impl Default for HdfsOptions {
 #[derive(Debug)]
 pub struct Hdfs {
     // Daemons end before their directory and their ports go.
-    namenode: Daemon,
+    journal: Option<Daemon>,
+    namenodes: Vec<Daemon>,
     datanodes: Vec<Daemon>,
     ports: Ports,
+    options: HdfsOptions,
     directory: TempDir,
-}
-
-/// A daemon of a cluster.
-#[derive(Clone, Copy, Debug)]
-pub struct Node<'a> {
-    hdfs: &'a Hdfs,
-    daemon: &'a Daemon,
 }
 
 #[derive(Debug)]
 struct Ports {
+    journal: Option<NodePorts>,
+    namenodes: Vec<NodePorts>,
+    datanodes: Vec<DataNodePorts>,
+}
+
+#[derive(Debug)]
+struct NodePorts {
     rpc: Port,
     http: Port,
-    datanodes: Vec<DataNodePorts>,
 }
 
 #[derive(Debug)]
@@ -99,8 +115,7 @@ impl Hdfs {
         let jars = hadoop::available().unwrap_or_else(|why| panic!("start HDFS: {why}"));
         for attempt in 1.. {
             let hdfs = Self::prepare(&jars, options);
-            hdfs.daemons().for_each(Daemon::start);
-            match hdfs.try_wait_until_ready() {
+            match hdfs.begin() {
                 Ok(()) => return hdfs,
                 Err(why) => {
                     let lost_a_port = why.contains("java.net.BindException");
@@ -116,39 +131,48 @@ impl Hdfs {
             .prefix("sewer-hdfs-")
             .tempdir()
             .expect("create the cluster's directory");
-        let datanode_ports = || DataNodePorts {
-            data: ports::reserve(),
-            ipc: ports::reserve(),
-            http: ports::reserve(),
-        };
-        let ports = Ports {
-            rpc: ports::reserve(),
-            http: ports::reserve(),
-            datanodes: (0..options.datanodes).map(|_| datanode_ports()).collect(),
-        };
+        let ports = Ports::reserve(options);
         let root = directory.path();
-        config::write(root, options, config::common(root, &ports, options));
+        config::write(&root.join("conf"), options, config::common(root, &ports, options));
         let daemon = |name: String, main, own: Vec<(String, String)>| {
             let home = root.join(&name);
             let mut properties = own;
             properties.extend(config::common(root, &ports, options));
-            config::write(&home, options, properties);
+            config::write(&home.join("conf"), options, properties);
             Daemon::new(jars.clone(), name, main, &home)
         };
-        let namenode =
-            daemon("namenode".into(), "FreshNameNode", config::namenode(root, &ports, options));
+        let journal = ports.journal.as_ref().map(|ports| {
+            let own = config::journal(&root.join("journal"), ports);
+            daemon("journal".into(), "org.apache.hadoop.hdfs.qjournal.server.JournalNode", own)
+        });
+        let namenodes = (0..ports.namenodes.len()).map(|i| {
+            let name = if options.ha { format!("namenode-{i}") } else { "namenode".into() };
+            let own = config::namenode(&root.join(&name), i, &ports, options);
+            daemon(name, "FreshNameNode", own)
+        });
+        let namenodes = namenodes.collect();
         let datanodes = (0..options.datanodes).map(|i| {
             let name = format!("datanode-{i}");
             let own = config::datanode(&root.join(&name), &ports.datanodes[i]);
             daemon(name, "org.apache.hadoop.hdfs.server.datanode.DataNode", own)
         });
         let datanodes = datanodes.collect();
-        Self { namenode, datanodes, ports, directory }
+        let options = options.clone();
+        Self { journal, namenodes, datanodes, ports, options, directory }
     }
 
-    /// `hdfs://127.0.0.1:<port>`.
+    fn begin(&self) -> Result<(), String> {
+        if self.options.ha {
+            self.begin_pair()?;
+        } else {
+            self.daemons().for_each(Daemon::start);
+        }
+        self.try_wait_until_ready()
+    }
+
+    /// `hdfs://127.0.0.1:<port>`, or that of the name service that a pair is.
     pub fn uri(&self) -> String {
-        format!("hdfs://{}", self.ports.rpc.address())
+        config::uri(&self.ports, &self.options)
     }
 
     /// A Hadoop configuration directory for clients of this cluster.
@@ -156,19 +180,35 @@ impl Hdfs {
         self.directory.path().join("conf")
     }
 
+    /// A further configuration directory for clients, with these properties before all others:
+    /// proxies instead of the daemons themselves, for example.
+    pub fn client_conf(&self, name: &str, properties: &[(&str, &str)]) -> PathBuf {
+        let root = self.directory.path();
+        let common = config::common(root, &self.ports, &self.options);
+        let properties = properties.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+        let conf = root.join(name);
+        config::write(&conf, &self.options, properties.chain(common).collect());
+        conf
+    }
+
     /// The cluster's directory, with `namenode/log` and `datanode-<i>/log`.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The NameNode.
-    pub const fn namenode(&self) -> Node<'_> {
-        Node { hdfs: self, daemon: &self.namenode }
+    /// The NameNode, or the first of a pair.
+    pub fn namenode(&self) -> Node<'_> {
+        self.namenode_of(0)
+    }
+
+    /// A NameNode of a pair, counted from 0.
+    pub fn namenode_of(&self, i: usize) -> Node<'_> {
+        Node::new(self, &self.namenodes[i], self.ports.namenodes[i].rpc.address())
     }
 
     /// A DataNode, counted from 0.
     pub fn datanode(&self, i: usize) -> Node<'_> {
-        Node { hdfs: self, daemon: &self.datanodes[i] }
+        Node::new(self, &self.datanodes[i], self.ports.datanodes[i].data.address())
     }
 
     /// Waits until the NameNode has left safe mode and every DataNode that is up, neither down nor
@@ -183,12 +223,35 @@ impl Hdfs {
     /// How many DataNodes the NameNode takes for alive; `None` while it is in safe mode or does not
     /// answer. A DataNode that died counts until [`HdfsOptions::dead_after`] has passed.
     pub fn live_datanodes(&self) -> Option<usize> {
-        jmx::usable_datanodes(&self.ports.http.address()).map(|usable| usable.len())
+        let namenode = if self.options.ha { self.active()? } else { 0 };
+        let http = self.ports.namenodes[namenode].http.address();
+        jmx::usable_datanodes(&http).map(|usable| usable.len())
     }
 
     /// Leaves a file behind that is open for write and whose writer is dead.
     pub fn leave_open(&self, path: &str) {
         self.hadoop("LeaveOpen", &[path]);
+    }
+
+    /// Undoes whatever a failed test may have left: frozen or dead daemons, safe mode.
+    ///
+    /// # Panics
+    /// As [`Hdfs::wait_until_ready`].
+    pub fn heal(&self) {
+        for daemon in self.daemons() {
+            if daemon.has_failed() {
+                daemon.kill();
+            } else if daemon.pid().is_some() {
+                daemon.thaw();
+            }
+            daemon.start();
+        }
+        if self.options.ha {
+            self.make_active_if_none_is();
+        }
+        // `dfsadmin` itself waits for a NameNode that is starting.
+        self.leave_safe_mode();
+        self.wait_until_ready();
     }
 
     /// Ends all daemons by SIGKILL.
@@ -253,7 +316,7 @@ impl Hdfs {
     }
 
     fn daemons(&self) -> impl Iterator<Item = &Daemon> {
-        std::iter::once(&self.namenode).chain(&self.datanodes)
+        self.journal.iter().chain(&self.namenodes).chain(&self.datanodes)
     }
 
     fn try_wait_until_ready(&self) -> Result<(), String> {
@@ -272,7 +335,16 @@ impl Hdfs {
     }
 
     fn is_ready(&self) -> bool {
-        let Some(usable) = jmx::usable_datanodes(&self.ports.http.address()) else { return false };
+        let namenodes = self.namenodes.iter().zip(&self.ports.namenodes);
+        let mut expected = namenodes.filter(|(daemon, _)| daemon.is_expected());
+        let knows_datanodes = expected.all(|(_, ports)| {
+            let usable = jmx::usable_datanodes(&ports.http.address());
+            usable.is_some_and(|usable| self.all_datanodes_are_in(&usable))
+        });
+        knows_datanodes && (!self.options.ha || self.active().is_some())
+    }
+
+    fn all_datanodes_are_in(&self, usable: &[String]) -> bool {
         self.datanodes.iter().zip(&self.ports.datanodes).all(|(daemon, ports)| {
             !daemon.is_expected()
                 || (usable.contains(&ports.data.address())
@@ -290,49 +362,5 @@ impl Drop for Hdfs {
             let _ =
                 writeln!(std::io::stderr(), "logs of HDFS: {}", self.directory.path().display());
         }
-    }
-}
-
-impl Node<'_> {
-    /// Ends it by SIGKILL; its directories and ports stay.
-    pub fn kill(&self) {
-        self.daemon.kill();
-    }
-
-    /// Stops it by SIGSTOP: connections stay open and nothing is answered.
-    pub fn freeze(&self) {
-        self.daemon.freeze();
-    }
-
-    /// Lets it run on after [`Node::freeze`].
-    pub fn thaw(&self) {
-        self.daemon.thaw();
-    }
-
-    /// Starts it on its old ports and directories unless it is there, and waits for nothing.
-    pub fn start(&self) {
-        self.daemon.start();
-    }
-
-    /// [`Node::kill`], [`Node::start`], [`Hdfs::wait_until_ready`].
-    pub fn restart(&self) {
-        self.kill();
-        self.start();
-        self.hdfs.wait_until_ready();
-    }
-
-    /// Whether it is there and not frozen.
-    pub fn is_up(&self) -> bool {
-        self.daemon.is_up()
-    }
-
-    /// The process id of its JVM, while there is one.
-    pub fn pid(&self) -> Option<u32> {
-        self.daemon.pid()
-    }
-
-    /// The last lines of its log.
-    pub fn log_tail(&self) -> String {
-        self.daemon.log_tail()
     }
 }

@@ -5,6 +5,7 @@
 //! once. Connections are made again while the pixel is away, which costs no number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::http::Connection;
+use crate::random::Random;
 
 /// How long a connection waits before it is tried again.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
@@ -41,6 +43,7 @@ pub struct Load {
 #[derive(Debug)]
 struct Shared {
     options: LoadOptions,
+    padding_bytes: usize,
     deadline: Instant,
     stop: AtomicBool,
     next: AtomicU64,
@@ -69,12 +72,21 @@ impl Load {
     /// # Panics
     /// If a thread cannot be started.
     pub fn start(options: LoadOptions) -> Self {
+        Self::start_padded(options, 0)
+    }
+
+    /// As [`Load::start`], with about so many bytes in every event that no codec makes smaller.
+    ///
+    /// # Panics
+    /// If a thread cannot be started.
+    pub fn start_padded(options: LoadOptions, padding_bytes: usize) -> Self {
         let shared = Arc::new(Shared {
             deadline: Instant::now() + options.limit,
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             options,
+            padding_bytes,
         });
         let threads = (0..shared.options.connections)
             .map(|_| {
@@ -143,8 +155,9 @@ impl Shared {
     /// Sends one request; `true` if the connection can be used again.
     fn pixel(&self, connection: &mut Connection, number: u64, record: &mut Record) -> bool {
         let LoadOptions { run, address, .. } = &self.options;
+        let padding = padding(number, self.padding_bytes);
         let request = format!(
-            "GET /p?n={run}-{number} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: load\r\n\r\n"
+            "GET /p?n={run}-{number} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: load\r\n{padding}\r\n"
         );
         let begun = Instant::now();
         match connection.request(request.as_bytes()) {
@@ -164,6 +177,19 @@ impl Shared {
             }
         }
     }
+}
+
+/// A header of so many bytes, none for 0.
+fn padding(number: u64, bytes: usize) -> String {
+    if bytes == 0 {
+        return String::new();
+    }
+    let mut random = Random::new(number);
+    let mut header = String::from("Cookie: ");
+    while header.len() < bytes {
+        write!(header, "{:016x}", random.next()).expect("a String takes everything");
+    }
+    header + "\r\n"
 }
 
 impl Record {

@@ -32,6 +32,7 @@ pub struct Pixel {
     binary: PathBuf,
     directory: PathBuf,
     sets: Vec<String>,
+    environment: Vec<(String, String)>,
     traffic: Port,
     status: Port,
     process: Option<Process>,
@@ -59,6 +60,7 @@ impl Pixel {
             binary: sibling(binary, "sewer-pixel"),
             directory: directory.to_owned(),
             sets: sets.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             traffic,
             status,
             process: None,
@@ -73,6 +75,11 @@ impl Pixel {
         pixel
     }
 
+    /// Further environment variables for its next start.
+    pub fn set_environment(&mut self, variables: &[(String, String)]) {
+        self.environment = variables.to_vec();
+    }
+
     /// The arguments that it is started with.
     pub fn args(&self) -> Vec<String> {
         let config = self.directory.join("pixel.toml").display().to_string();
@@ -83,7 +90,8 @@ impl Pixel {
     /// Starts it and waits for nothing.
     pub fn start(&mut self) {
         let log = self.directory.join("pixel.log");
-        self.process = Some(Process::start(&self.binary, &self.args(), &log));
+        let (args, environment) = (self.args(), &self.environment);
+        self.process = Some(Process::start_with(&self.binary, &args, environment, &log));
     }
 
     /// Starts it as systemd does with a listening socket for its traffic, and waits for nothing.

@@ -61,8 +61,23 @@ impl Process {
     /// # Panics
     /// If it cannot be started.
     pub fn start<S: AsRef<OsStr>>(binary: &Path, args: &[S], log: &Path) -> Self {
+        Self::start_with(binary, args, &[], log)
+    }
+
+    /// As [`Process::start`], with further environment variables.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        environment: &[(String, String)],
+        log: &Path,
+    ) -> Self {
         let mut command = Command::new(binary);
-        Self::spawn(command.args(args).stdin(Stdio::null()), binary, log)
+        let command = without_own_variables(command.args(args));
+        let variables = environment.iter().map(|(name, value)| (name, value));
+        Self::spawn(command.envs(variables).stdin(Stdio::null()), binary, log)
     }
 
     /// Starts `binary` with a listening socket as systemd hands one over: as descriptor 3, with
@@ -79,12 +94,13 @@ impl Process {
         let hand_over = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
         let mut command = Command::new("sh");
         let command = command.args(["-c", hand_over]).arg(binary).args(args).stdin(socket);
+        let command = without_own_variables(command);
         Self::spawn(command, binary, log)
     }
 
     fn spawn(command: &mut Command, binary: &Path, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("open a log");
-        let child = without_own_variables(command)
+        let child = command
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()

@@ -26,6 +26,7 @@ pub struct Shipper {
     binary: PathBuf,
     directory: PathBuf,
     sets: Vec<String>,
+    environment: Vec<(String, String)>,
     status: Port,
     process: Option<Process>,
 }
@@ -50,9 +51,15 @@ impl Shipper {
             binary: sibling(binary, "sewer-shipper"),
             directory: directory.to_owned(),
             sets: sets.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             status,
             process: None,
         }
+    }
+
+    /// Further environment variables for its next start or run.
+    pub fn set_environment(&mut self, variables: &[(String, String)]) {
+        self.environment = variables.to_vec();
     }
 
     /// The arguments that it is started with.
@@ -65,7 +72,8 @@ impl Shipper {
     /// Starts it and waits for nothing.
     pub fn start(&mut self) {
         let log = self.directory.join("shipper.log");
-        self.process = Some(Process::start(&self.binary, &self.args(), &log));
+        let (args, environment) = (self.args(), &self.environment);
+        self.process = Some(Process::start_with(&self.binary, &args, environment, &log));
     }
 
     /// Waits until its status port answers.
@@ -119,7 +127,8 @@ impl Shipper {
     pub fn run(&self, args: &[&str]) -> Finished {
         let mut command = Command::new(&self.binary);
         command.args(self.args()).args(args);
-        command::run(without_own_variables(&mut command), COMMAND_WAIT)
+        let command = without_own_variables(&mut command).envs(self.environment.iter().cloned());
+        command::run(command, COMMAND_WAIT)
             .unwrap_or_else(|why| panic!("sewer-shipper {args:?}: {why}"))
     }
 

@@ -7,10 +7,12 @@
 //! - [`session`]: a client and its runtime, thrown away together after a failure; every call runs
 //!   there, under a limit;
 //! - [`output`]: a writer that no failure survives, and a close that looks at the length;
+//! - [`kerberos`]: who to be in a secured cluster, and what a failed login means;
 //! - [`site`]: the operator's XML, and the client's settings where it is silent;
 //! - [`classify`]: what an error of the client or of a Hadoop server means.
 
 mod classify;
+mod kerberos;
 mod output;
 mod read;
 mod session;
@@ -24,6 +26,8 @@ use hdfs_native::client::FileStatus;
 use hdfs_native::{Client, HdfsError, WriteOptions};
 
 pub(super) use self::classify::classify;
+pub(super) use self::kerberos::Failure;
+pub use self::kerberos::Kerberos;
 pub(super) use self::session::Session;
 
 use self::output::HdfsOutput;
@@ -160,14 +164,9 @@ impl Destination for HdfsDestination {
         if self.status("delete", path).await?.is_none() {
             return Ok(false);
         }
-        match self.recover_lease("delete", path, self.options.rpc_timeout).await {
-            Ok(()) => {}
-            // With its DataNodes gone a lease can stay in recovery for long. The NameNode drops
-            // it together with the file.
-            Err(error) if matches!(error.cause(), Cause::LeaseHeld { .. }) => {}
-            Err(error) if error.kind() == Kind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        }
+        // Without recovering its lease first, which takes long while the file's DataNodes are away:
+        // the NameNode drops the lease together with the file, and whoever still writes to it finds
+        // that out.
         let place = self.place("delete", path)?;
         self.call("delete", path, move |client| async move { client.delete(&place, false).await })
             .await

@@ -9,7 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{DataNodePorts, HdfsOptions, Ports};
+use crate::hadoop::ENVIRONMENT;
+
+use super::{DataNodePorts, HdfsOptions, NodePorts, Ports};
 
 type Properties = Vec<(String, String)>;
 
@@ -26,26 +28,75 @@ log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 
 /// The daemons insist on finding these on their classpath. Hadoop's jars do not have them, and
 /// nobody looks at the pages.
-const WEB_PAGES: [&str; 3] = ["webapps/hdfs", "webapps/datanode", "webapps/static"];
+const WEB_PAGES: [&str; 4] =
+    ["webapps/hdfs", "webapps/datanode", "webapps/journal", "webapps/static"];
 
 /// Heartbeats per dead DataNode in the NameNode's formula: 2 * recheck interval + 10 heartbeats.
 const HEARTBEATS: Duration = Duration::from_secs(10);
 
+/// The name service that a pair of NameNodes is.
+pub const PAIR: &str = "pair";
+
+/// What the configuration calls a NameNode of a pair.
+pub fn namenode_id(i: usize) -> String {
+    format!("nn{}", i + 1)
+}
+
+/// The URI of a cluster.
+pub fn uri(ports: &Ports, options: &HdfsOptions) -> String {
+    if options.ha {
+        return format!("hdfs://{PAIR}");
+    }
+    format!("hdfs://{}", ports.namenodes[0].rpc.address())
+}
+
 /// What clients and daemons share.
 pub fn common(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
-    pairs(&[
-        ("fs.defaultFS", &format!("hdfs://{}", ports.rpc.address())),
+    let mut properties = pairs(&[
+        ("fs.defaultFS", &uri(ports, options)),
         ("hadoop.tmp.dir", &root.join("tmp").to_string_lossy()),
-        ("dfs.namenode.http-address", &ports.http.address()),
         ("dfs.replication", &options.replication.to_string()),
+    ]);
+    if let Some(journal) = &ports.journal {
+        let edits = format!("qjournal://{}/{PAIR}", journal.rpc.address());
+        let ids: Vec<String> = (0..ports.namenodes.len()).map(namenode_id).collect();
+        properties.extend(pairs(&[
+            ("dfs.nameservices", PAIR),
+            (&format!("dfs.ha.namenodes.{PAIR}"), &ids.join(",")),
+            ("dfs.namenode.shared.edits.dir", &edits),
+            // `haadmin` asks the other one first, which may be frozen.
+            ("ha.failover-controller.cli-check.rpc-timeout.ms", "3000"),
+            (
+                &format!("dfs.client.failover.proxy.provider.{PAIR}"),
+                "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider",
+            ),
+        ]));
+        for (id, ports) in ids.iter().zip(&ports.namenodes) {
+            properties.extend(pairs(&[
+                (&format!("dfs.namenode.rpc-address.{PAIR}.{id}"), &ports.rpc.address()),
+                (&format!("dfs.namenode.http-address.{PAIR}.{id}"), &ports.http.address()),
+            ]));
+        }
+    } else {
+        properties
+            .extend(pairs(&[("dfs.namenode.http-address", &ports.namenodes[0].http.address())]));
+    }
+    properties
+}
+
+/// The JournalNode's own; `home` is its directory.
+pub fn journal(home: &Path, ports: &NodePorts) -> Properties {
+    pairs(&[
+        ("dfs.journalnode.rpc-address", &ports.rpc.address()),
+        ("dfs.journalnode.http-address", &ports.http.address()),
+        ("dfs.journalnode.edits.dir", &home.join("edits").to_string_lossy()),
     ])
 }
 
-/// The NameNode's own.
-pub fn namenode(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties {
+/// A NameNode's own; `home` is its directory.
+pub fn namenode(home: &Path, i: usize, ports: &Ports, options: &HdfsOptions) -> Properties {
     let mut properties = pairs(&[
-        ("dfs.namenode.name.dir", &format!("file://{}/namenode/name", root.display())),
-        ("dfs.namenode.rpc-address", &ports.rpc.address()),
+        ("dfs.namenode.name.dir", &format!("file://{}/name", home.display())),
         // 127.0.0.1 need not have a name.
         ("dfs.namenode.datanode.registration.ip-hostname-check", "false"),
         ("dfs.permissions.enabled", "false"),
@@ -55,6 +106,15 @@ pub fn namenode(root: &Path, ports: &Ports, options: &HdfsOptions) -> Properties
         ("dfs.namenode.replication.min", "1"),
         ("dfs.heartbeat.interval", "1"),
     ]);
+    if options.ha {
+        properties.extend(pairs(&[
+            ("dfs.ha.namenode.id", &namenode_id(i)),
+            ("dfs.ha.tail-edits.period", "1s"),
+        ]));
+    } else {
+        properties
+            .extend(pairs(&[("dfs.namenode.rpc-address", &ports.namenodes[i].rpc.address())]));
+    }
     if let Some(dead_after) = options.dead_after {
         let recheck_ms = (dead_after.saturating_sub(HEARTBEATS).as_millis() / 2).max(1);
         properties
@@ -79,10 +139,9 @@ pub fn datanode(home: &Path, ports: &DataNodePorts) -> Properties {
     ])
 }
 
-/// Writes `conf/` below `home`: what the test asked for wins over `properties`.
-pub fn write(home: &Path, options: &HdfsOptions, properties: Properties) {
-    let conf = home.join("conf");
-    fs::create_dir_all(&conf).expect("create a configuration directory");
+/// Writes a configuration directory: what the test asked for wins over `properties`.
+pub fn write(conf: &Path, options: &HdfsOptions, properties: Properties) {
+    fs::create_dir_all(conf).expect("create a configuration directory");
     let mut xml = String::from("<?xml version=\"1.0\"?>\n<configuration>\n");
     let mut seen = BTreeSet::new();
     for (name, value) in options.config.iter().cloned().chain(properties) {
@@ -97,6 +156,9 @@ pub fn write(home: &Path, options: &HdfsOptions, properties: Properties) {
     // whose defaults name it, both hold everything.
     fs::write(conf.join("core-site.xml"), &xml).expect("write core-site.xml");
     fs::write(conf.join("hdfs-site.xml"), &xml).expect("write hdfs-site.xml");
+    let variable = |(name, value): &(String, String)| format!("{name}={value}\n");
+    let environment: String = options.environment.iter().map(variable).collect();
+    fs::write(conf.join(ENVIRONMENT), environment).expect("write the variables");
     for pages in WEB_PAGES {
         fs::create_dir_all(conf.join(pages)).expect("create a directory of web pages");
     }
