@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use actix_http::StatusCode;
 
+use crate::intake;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
 
@@ -221,11 +222,7 @@ impl Connection {
     /// Counts an answer that no request gets as a whole.
     pub(crate) fn refused(&self, status: StatusCode) {
         self.metrics.refused(status);
-        self.metrics.rejected(match self.end.get() {
-            Some(end) => end.reason(),
-            None if status == StatusCode::BAD_REQUEST => "malformed",
-            None => "head_too_large",
-        });
+        self.metrics.rejected(intake::reason(status));
     }
 
     /// Closes it, for a reason that is counted.

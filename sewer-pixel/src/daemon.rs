@@ -71,11 +71,12 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     metrics.watch(committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
+    let policies = Policies::new(policy);
     let shared = Shared {
         lanes: committer.lanes(),
         metrics: Arc::clone(&metrics),
-        policies: Arc::clone(&policies),
         tls,
+        policies: Arc::clone(&policies),
     };
     let pixel = PixelServer::start(listener, is_inherited, &config, shared)
         .context("start the pixel port")?;
@@ -89,6 +90,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
     drain(&mut signals, &live.get(), &failed, pixel).await?;
+    drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
     status.stop();

@@ -183,11 +183,9 @@ enum Refused {
 
 impl Refused {
     /// Its name in the metrics.
-    const fn reason(self) -> &'static str {
+    fn reason(self) -> &'static str {
         match self {
-            Self::Limit(StatusCode::URI_TOO_LONG) => "uri_too_long",
-            Self::Limit(StatusCode::PAYLOAD_TOO_LARGE) => "body_too_large",
-            Self::Limit(_) => "head_too_large",
+            Self::Limit(status) => intake::reason(status),
             Self::Full => "disk_full",
             Self::Submit(SubmitError::Overloaded) => "overloaded",
             Self::Submit(SubmitError::TooLarge) => "too_large",

@@ -27,6 +27,17 @@ pub fn check(request: &Request, limits: &Limits, body_bytes_max: usize) -> Resul
     Ok(())
 }
 
+/// Why a request was refused that is over a limit, or malformed, in the metrics.
+pub fn reason(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::URI_TOO_LONG => "uri_too_long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "head_too_large",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::REQUEST_TIMEOUT => "timeout",
+        _ => "malformed",
+    }
+}
+
 /// The size of a head, as it would be written without spare white space.
 fn head_bytes(request: &Request, target_bytes: usize) -> usize {
     let line = request.method().as_str().len() + target_bytes + "  HTTP/1.1\r\n".len();

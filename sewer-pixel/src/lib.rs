@@ -12,8 +12,8 @@
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
 //! - [`config`] what can be set; [`check`] whether it would work; [`reload`] what can change
-//! - [`state`] what it is doing; [`metrics`] what is counted; [`sampler`] looks at it now and then,
-//!   for [`rates`], and for the [`history`] (of [`latency`], among others) that [`history_file`] keeps
+//! - [`metrics`] what is counted; [`sampler`] looks at it now and then, for [`rates`], and for the
+//!   [`history`] (of [`latency`], among others) that [`history_file`] keeps
 //! - [`report`] what of it the status port tells
 
 pub mod check;
@@ -39,7 +39,6 @@ pub mod request;
 pub mod sampler;
 pub mod server;
 pub mod space;
-pub mod state;
 pub mod stream;
 pub mod sweep;
 pub mod tls;

@@ -13,9 +13,36 @@ use sewer_ops::supervisor::Pulse;
 use crate::latency::{self, Latencies};
 
 use crate::commit::Lanes;
-use crate::latency::{self, Latencies};
 use crate::policy::Unrecorded;
-pub use crate::state::State;
+
+/// What the pixel is doing. It can take traffic only while serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// The WAL is being opened and recovered.
+    Starting,
+    /// Requests are answered.
+    Serving,
+    /// Asked to stop; requests are answered, and load balancers told to go elsewhere.
+    Draining,
+    /// The WAL has failed; the process ends.
+    Failed,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Failed];
+
+    /// Its name in `/stats`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// Counters, gauges and the state.
 #[derive(Debug)]
@@ -86,6 +113,15 @@ impl Metrics {
             "Answers to browsers, by status code.",
             &["code"],
         );
+        let unrecorded = counters(
+            r,
+            "sewer_pixel_unrecorded_requests_total",
+            "Requests answered and not recorded, as the configuration says, by reason.",
+            &["reason"],
+        );
+        for reason in Unrecorded::ALL {
+            unrecorded.with_label_values(&[reason.name()]);
+        }
         Self {
             state: AtomicU8::new(State::Starting as u8),
             is_full: AtomicBool::new(false),
@@ -165,7 +201,7 @@ impl Metrics {
     /// What the pixel is doing.
     #[must_use]
     pub fn state(&self) -> State {
-        State::from_number(self.state.load(Ordering::Acquire))
+        State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
     /// The steps of the commit path: what the watchdog listens to.
@@ -207,16 +243,6 @@ impl Metrics {
     pub fn watch(&self, lanes: Lanes) {
         // An error only says that there was a call before.
         let _ = self.lanes.set(lanes);
-    }
-
-    /// The events that were taken and are not yet on stable storage.
-    fn unsynced(&self) -> u64 {
-        self.lanes.get().map_or(0, Lanes::unsynced)
-    }
-
-    /// Brings up to date what is looked at and not counted.
-    pub fn sample(&self) {
-        self.unsynced.set(self.unsynced().cast_signed());
     }
 
     /// A request was answered as it should be.
@@ -294,7 +320,7 @@ impl Metrics {
     /// What has been counted since the start.
     #[must_use]
     pub fn totals(&self) -> Totals {
-        let answered: u64 = self.answered.iter().map(|(_, count)| count.get()).sum();
+        let answered: u64 = self.answered.iter().map(|(_, counter)| counter.get()).sum();
         let requests: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
         Totals {
             requests,
@@ -350,20 +376,6 @@ impl Metrics {
     }
 }
 
-/// One counter for each reason, from the start.
-fn unrecorded(registry: &Registry) -> IntCounterVec {
-    let counters = counters(
-        registry,
-        "sewer_pixel_unrecorded_requests_total",
-        "Requests answered and not recorded, as the configuration says, by reason.",
-        &["reason"],
-    );
-    for reason in Unrecorded::ALL {
-        counters.with_label_values(&[reason.name()]);
-    }
-    counters
-}
-
 /// The counters of a family with the value of their one label.
 fn labelled(counters: &IntCounterVec) -> impl Iterator<Item = (String, u64)> {
     let families = counters.collect();
@@ -379,16 +391,6 @@ fn labelled(counters: &IntCounterVec) -> impl Iterator<Item = (String, u64)> {
 pub struct InFlight<'a>(&'a IntGauge);
 
 impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-/// Counts a connection while it is open.
-#[derive(Debug)]
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
     }

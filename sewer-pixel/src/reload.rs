@@ -17,20 +17,20 @@ use crate::policy::current::Policies;
 /// The keys that are read from the live configuration whenever they are needed.
 const LIVE: &[&str] = &["pixel.drain_delay", "wal.min_free_bytes", "wal.max_bytes"];
 
-/// The keys that make the policy.
+/// The keys of the [`Policy`].
 const POLICY: &[&str] = &[
-    "pixel.trusted_proxies",
-    "pixel.forwarded_headers",
     "pixel.max_body_bytes",
     "pixel.ack",
+    "pixel.trusted_proxies",
+    "pixel.forwarded_headers",
     "pixel.response",
     "pixel.well_known",
     "pixel.route",
-    "wal.on_full",
     "cors",
     "event",
     "privacy",
     "cookie",
+    "wal.on_full",
 ];
 
 impl Configuration for Config {
@@ -46,12 +46,12 @@ impl Configuration for Config {
     }
 }
 
-/// A reloader with its parts.
+/// A reloader with the parts that need nothing but the configuration.
 pub fn reloader(
     sources: Sources,
     live: &Arc<Live<Config>>,
-    allowed: &Allowed,
     policies: &Arc<Policies>,
+    allowed: &Allowed,
     log: LogLevel,
 ) -> Reloader<Config> {
     let mut reloader = Reloader::new(sources, (*live.get()).clone(), log);

@@ -16,6 +16,7 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::commit::Lanes;
 use crate::config::Config;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::connection::{Connection, Limits};
-use crate::metrics::{Metrics, OpenConnection};
+use crate::metrics::Metrics;
 use crate::stream::Stream;
 
 /// The longest and the shortest time between two looks.
@@ -72,8 +72,8 @@ impl Connections {
         let mut list = self.list.borrow_mut();
         connection.slot.set(list.len());
         list.push(Rc::clone(&connection));
-        let counted = self.metrics.connection();
-        Open { connections: Rc::clone(self), connection, _counted: counted }
+        self.metrics.connected(1);
+        Open { connections: Rc::clone(self), connection }
     }
 
     /// The time at the last tick.
@@ -99,6 +99,7 @@ impl Connections {
         if let Some(moved) = list.get(slot) {
             moved.slot.set(slot);
         }
+        self.metrics.connected(-1);
     }
 }
 
@@ -107,7 +108,6 @@ impl Connections {
 pub struct Open {
     connections: Rc<Connections>,
     connection: Rc<Connection>,
-    _counted: OpenConnection,
 }
 
 impl Deref for Open {
