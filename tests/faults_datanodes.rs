@@ -24,7 +24,7 @@ const MID_WRITE_BYTES: u64 = 256 << 10;
 /// Files of some megabytes, so that one can be caught while its data flows.
 fn options() -> RigOptions {
     RigOptions {
-        shipper: vec!["hdfs.replication=3".into(), "roll.max_age=2s".into()],
+        shipper: vec!["hdfs.replication=3".into(), "roll.max_age=1s".into()],
         padding_bytes: 6 << 10,
         ..RigOptions::default()
     }
@@ -66,10 +66,8 @@ fn rows_of_one(matrix: &mut Matrix, hdfs: &Hdfs) {
         expect_shipping(rig);
         bring_back(rig);
     });
-    let frozen = row("one of three DataNodes frozen and thawed", "mid-write")
-        .in_slice()
-        .tells("timeout")
-        .tells("datanode");
+    let fault = format!("one of three DataNodes frozen for {} s", freeze().as_secs());
+    let frozen = row(&fault, "mid-write").in_slice().freezes().tells("timeout").tells("datanode");
     matrix.row(hdfs, &frozen, &options(), |rig| {
         let victim = wait_for_replica(rig.hdfs(), DATANODES, MID_WRITE_BYTES);
         rig.hdfs().datanode(victim).freeze();

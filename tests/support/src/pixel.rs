@@ -30,6 +30,7 @@ pub struct Pixel {
     binary: PathBuf,
     directory: PathBuf,
     sets: Vec<String>,
+    environment: Vec<(String, String)>,
     traffic: Port,
     status: Port,
     process: Option<Process>,
@@ -55,6 +56,7 @@ impl Pixel {
             binary: sibling(binary, "sewer-pixel"),
             directory: directory.to_owned(),
             sets: sets.iter().map(ToString::to_string).collect(),
+            environment: Vec::new(),
             traffic,
             status,
             process: None,
@@ -69,6 +71,11 @@ impl Pixel {
         pixel
     }
 
+    /// Further environment variables for its next start.
+    pub fn set_environment(&mut self, variables: &[(String, String)]) {
+        self.environment = variables.to_vec();
+    }
+
     /// The arguments that it is started with.
     pub fn args(&self) -> Vec<String> {
         let config = self.directory.join("pixel.toml").display().to_string();
@@ -79,7 +86,8 @@ impl Pixel {
     /// Starts it and waits for nothing.
     pub fn start(&mut self) {
         let log = self.directory.join("pixel.log");
-        self.process = Some(Process::start(&self.binary, &self.args(), &log));
+        let (args, environment) = (self.args(), &self.environment);
+        self.process = Some(Process::start_with(&self.binary, &args, environment, &log));
     }
 
     /// Waits until its status port answers 200.

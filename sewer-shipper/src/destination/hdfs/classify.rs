@@ -47,6 +47,7 @@ fn by_connection(error: &io::Error) -> (Kind, &'static str) {
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::AddrNotAvailable => (Kind::Transient, "connection"),
+        io::ErrorKind::TimedOut => (Kind::Unknown, "timeout"),
         _ => (Kind::Unknown, "connection"),
     }
 }
@@ -130,5 +131,7 @@ mod tests {
         assert_eq!(kind(io::ErrorKind::ConnectionReset), Kind::Unknown);
         assert_eq!(kind(io::ErrorKind::ConnectionAborted), Kind::Unknown);
         assert_eq!(kind(io::ErrorKind::UnexpectedEof), Kind::Unknown);
+        let silent = HdfsError::IOError(io::ErrorKind::TimedOut.into());
+        assert_eq!(classify(&silent), (Kind::Unknown, "timeout"));
     }
 }

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use super::rig::{Rig, RigOptions};
 use crate::hdfs::Hdfs;
 
-/// After a fault has ended: what the longest wait of a retry and the timeouts add up to, with a
-/// margin for a crowded machine.
-const RECOVERY: Duration = Duration::from_secs(30);
+/// After a fault has ended: the longest wait of a retry, the timeouts, and the shipping of what has
+/// come meanwhile add up to some ten seconds; the rest is a margin for a crowded machine.
+const RECOVERY: Duration = Duration::from_mins(1);
+
+/// What a row does not do more than once.
+const LONG: Duration = Duration::from_mins(1);
 
 /// One row of the matrix.
 #[derive(Clone, Debug)]
@@ -53,7 +56,7 @@ impl Row {
         self
     }
 
-    /// The time after the fault's end within which lag must be little again; 30 seconds else.
+    /// The time after the fault's end within which lag must be little again; a minute else.
     #[must_use]
     pub fn recovers_within(mut self, recovery: Duration) -> Self {
         self.recovery = recovery;
@@ -79,6 +82,15 @@ impl Row {
             Ok(part) => self.fault.contains(&part) || self.step.contains(&part),
             Err(_) => self.is_in_slice || is_complete(),
         }
+    }
+
+    /// It waits for [`freeze`]; where that is long, once is enough.
+    #[must_use]
+    pub fn freezes(mut self) -> Self {
+        if freeze() >= LONG {
+            self.times = Some(1);
+        }
+        self
     }
 
     fn strikes(&self) -> u32 {

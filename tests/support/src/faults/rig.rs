@@ -43,7 +43,7 @@ pub struct RigOptions {
     pub authority: Option<String>,
     /// Further settings of the shipper (`key=value`); they win over those of the rig.
     pub shipper: Vec<String>,
-    /// Further environment variables of the shipper.
+    /// Further environment variables of both daemons.
     pub environment: Vec<(String, String)>,
     /// How many connections send pixels.
     pub connections: usize,
@@ -88,7 +88,10 @@ impl<'a> Rig<'a> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let root = format!("/row-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = tempfile::tempdir().expect("create a row's directory");
-        let pixel = Pixel::started(binary, directory.path(), &["wal.roll_interval=300ms"]);
+        let mut pixel = Pixel::new(binary, directory.path(), &["wal.roll_interval=300ms"]);
+        pixel.set_environment(&options.environment);
+        pixel.start();
+        pixel.wait_until_ready();
         let uri = match &options.authority {
             Some(authority) => format!("hdfs://{authority}{root}"),
             None => format!("{}{root}", hdfs.uri()),

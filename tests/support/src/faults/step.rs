@@ -4,6 +4,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use super::rig::RigOptions;
 use crate::proxy::{Calls, Proxy, When};
 
 /// Under load, shipments follow each other all the time.
@@ -14,8 +15,7 @@ const REACH_WAIT: Duration = Duration::from_secs(40);
 pub enum Step {
     /// The plan is made, and the NameNode has not heard of the file.
     Planning,
-    /// A block of the file is written, and the next one is asked for. Takes files that are larger
-    /// than a block.
+    /// A block of the file is written, and the next one is asked for.
     MidWrite,
     /// All data is with the DataNodes, and the file is not closed.
     BeforeClose,
@@ -48,6 +48,17 @@ impl Step {
             Self::RenameUnanswered => "rename done, its answer lost",
             Self::AfterRename => "after rename, before delete",
         }
+    }
+
+    /// A rig whose shipments get to this step.
+    pub fn options(self, proxy: &Proxy) -> RigOptions {
+        let options = RigOptions { authority: Some(proxy.address()), ..RigOptions::default() };
+        if self != Self::MidWrite {
+            return options;
+        }
+        // Files of about a megabyte, in blocks of half of that.
+        let shipper = ["hdfs.block_size=512KiB", "roll.max_age=1s"].map(str::to_owned).to_vec();
+        RigOptions { shipper, padding_bytes: 4 << 10, ..options }
     }
 
     /// Waits until a shipment is at this step, and holds it there until the guard is dropped.

@@ -245,6 +245,16 @@ impl Proxy {
         Fired { what, done }
     }
 
+    /// How many bytes of streams have come from clients.
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes()
+    }
+
+    /// How many calls, and pieces of streams, were slow in [`Mode::Slow`].
+    pub fn slowed(&self) -> usize {
+        self.shared.slowed()
+    }
+
     /// How many calls of a method have arrived.
     pub fn calls(&self, method: &str) -> usize {
         self.shared.calls(method)

@@ -94,6 +94,8 @@ struct State {
     links: Vec<Weak<Link>>,
     hooks: Vec<Hook>,
     strikes: Vec<DueStrike>,
+    bytes: u64,
+    slowed: usize,
     counts: BTreeMap<String, usize>,
     log: VecDeque<Seen>,
     chance: Random,
@@ -109,6 +111,8 @@ impl Shared {
             links: Vec::new(),
             hooks: Vec::new(),
             strikes: Vec::new(),
+            bytes: 0,
+            slowed: 0,
             counts: BTreeMap::new(),
             log: VecDeque::new(),
             chance: Random::new(1),
@@ -177,6 +181,7 @@ impl Shared {
     pub fn streamed(&self, bytes: usize) {
         let mut state = self.lock();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        state.bytes += bytes;
         for strike in &mut state.strikes {
             strike.bytes_left = strike.bytes_left.saturating_sub(bytes);
         }
@@ -192,6 +197,14 @@ impl Shared {
             // Nobody may be waiting.
             let _ = done.send(());
         }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    pub fn slowed(&self) -> usize {
+        self.lock().slowed
     }
 
     pub fn calls(&self, method: &str) -> usize {
@@ -223,6 +236,7 @@ impl Shared {
         let mut state = self.lock();
         let Mode::Slow { delay, per_mille } = state.mode else { return Duration::ZERO };
         let slow = state.chance.below(1000) < per_mille.into();
+        state.slowed += usize::from(slow);
         if slow { delay } else { Duration::ZERO }
     }
 
