@@ -77,9 +77,13 @@ impl Row {
         self
     }
 
+    fn name(&self) -> String {
+        format!("{}, {}", self.fault, self.step)
+    }
+
     fn is_chosen(&self) -> bool {
         match std::env::var("SEWERTEST_FAULTS_ROW") {
-            Ok(part) => self.fault.contains(&part) || self.step.contains(&part),
+            Ok(part) => self.name().contains(&part),
             Err(_) => self.is_in_slice || is_complete(),
         }
     }
@@ -153,7 +157,7 @@ impl Matrix {
         if !row.is_chosen() {
             return;
         }
-        println!("{}, {}:", row.fault, row.step);
+        println!("{}:", row.name());
         let begun = Instant::now();
         // The rows that follow tell more than one alone.
         let run = AssertUnwindSafe(|| self.run(hdfs, row, options, &mut strike));
@@ -161,7 +165,7 @@ impl Matrix {
         println!("    {:?} in all", begun.elapsed());
         self.write(row, &result);
         if let Err(why) = result {
-            self.failed.push(format!("{}, {}: {why}", row.fault, row.step));
+            self.failed.push(format!("{}: {why}", row.name()));
             hdfs.heal();
         }
     }
