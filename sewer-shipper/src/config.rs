@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
+use sewer_ops::program::Configuration;
 
 use crate::access_log::ACCESS_LOG_CLASS;
 use crate::codec::Compression;
@@ -73,6 +76,8 @@ pub struct ShipperConfig {
 pub struct StatusConfig {
     /// The address and port to listen on.
     pub listen: SocketAddr,
+    /// The networks whose peers may see figures; health is for everyone.
+    pub allow: Vec<IpNet>,
     /// The lag beyond which health is 503; without it health does not depend on the lag.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub max_lag: Option<Duration>,
@@ -109,6 +114,15 @@ pub struct HdfsConfig {
     /// The user to act as without Kerberos; without it `HADOOP_USER_NAME`, then the process's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The Kerberos principal to log in as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The file with the principal's keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keytab: Option<PathBuf>,
+    /// The ticket cache, as libkrb5 names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential_cache: Option<String>,
     /// The longest that a call to the `NameNode` may take.
     #[serde(with = "humantime_serde")]
     pub rpc_timeout: Duration,
@@ -177,7 +191,11 @@ impl Default for ShipperConfig {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), max_lag: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            allow: private_networks(),
+            max_lag: None,
+        }
     }
 }
 
@@ -201,6 +219,9 @@ impl Default for HdfsConfig {
         let options = destination::Options::default();
         Self {
             user: None,
+            principal: None,
+            keytab: None,
+            credential_cache: None,
             rpc_timeout: options.rpc_timeout,
             data_timeout: options.data_timeout,
             replication: None,
@@ -231,12 +252,42 @@ impl Default for RetryConfig {
     }
 }
 
-impl Config {
-    /// Checks what a type cannot say, and names this node.
-    ///
-    /// # Errors
-    /// One line that names the key and what it may be.
-    pub fn validate(mut self) -> Result<Self, String> {
+impl HdfsConfig {
+    fn validate(&self) -> Result<(), String> {
+        let has_tickets = self.keytab.is_some() || self.credential_cache.is_some();
+        match &self.principal {
+            Some(principal) if principal.is_empty() => {
+                Err("key `hdfs.principal`: must not be empty".into())
+            }
+            Some(_) if !has_tickets => {
+                Err("key `hdfs.principal`: set `hdfs.keytab` too, the file \
+                 with its keys, or `hdfs.credential_cache`"
+                    .into())
+            }
+            None if self.keytab.is_some() => {
+                Err("key `hdfs.keytab`: set `hdfs.principal` too, whose keys it holds".into())
+            }
+            None if has_tickets => Err("key `hdfs.credential_cache`: set `hdfs.principal` too, \
+                 whose tickets it holds"
+                .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn kerberos(&self) -> Option<destination::Kerberos> {
+        Some(destination::Kerberos {
+            principal: self.principal.clone()?,
+            keytab: self.keytab.clone(),
+            credential_cache: self.credential_cache.clone(),
+        })
+    }
+}
+
+impl Configuration for Config {
+    const STANDARD_FILE: &'static str = STANDARD_FILE;
+
+    /// Names this node, too.
+    fn validated(mut self) -> Result<Self, String> {
         if self.shipper.host.is_empty() {
             let name = nix::unistd::gethostname().map_err(|e| {
                 format!("key `shipper.host`: the system has no host name ({e}); set one")
@@ -250,6 +301,7 @@ impl Config {
                 self.shipper.host
             ));
         }
+        self.hdfs.validate()?;
         destination::open(&self.destination.uri, self.destination_options())
             .map_err(|e| format!("key `destination.uri`: {e}"))?;
         Partitions::new(&self.destination.path, &self.destination.timezone, "host", "id")?;
@@ -271,11 +323,18 @@ impl Config {
         Ok(self)
     }
 
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+impl Config {
     /// What a destination needs besides its URI.
     pub fn destination_options(&self) -> destination::Options {
         destination::Options {
             hadoop_conf_dir: self.destination.hadoop_conf_dir.clone(),
             user: self.hdfs.user.clone(),
+            kerberos: self.hdfs.kerberos(),
             rpc_timeout: self.hdfs.rpc_timeout,
             data_timeout: self.hdfs.data_timeout,
             replication: self.hdfs.replication,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hdfs_native::HdfsError;
 use thiserror::Error;
 
-use super::hdfs::classify;
+use super::hdfs::{Failure, classify};
 
 /// The result of everything a destination does.
 pub type Result<T> = std::result::Result<T, DestinationError>;
@@ -117,6 +117,8 @@ pub(super) enum Cause {
     Io(#[from] io::Error),
     #[error("no answer within {limit:?}")]
     TimedOut { limit: Duration },
+    #[error(transparent)]
+    Kerberos(Box<Failure>),
     #[error("the task that did it ended early: {0}")]
     TaskDied(#[from] tokio::task::JoinError),
     #[error("the file was given up after an earlier failure ({first})")]
@@ -147,12 +149,28 @@ fn without_stack_trace(error: &HdfsError) -> String {
     lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        Self::Kerberos(Box::new(failure))
+    }
+}
+
 impl Cause {
-    fn classify(&self) -> (Kind, &'static str) {
+    /// Whether time ran out.
+    pub(super) fn is_timeout(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } => true,
+            Self::Kerberos(failure) => failure.is_timeout(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn classify(&self) -> (Kind, &'static str) {
         match self {
             Self::Hdfs(error) => classify(error),
             Self::Io(error) => classify_io(error),
             Self::TimedOut { .. } => (Kind::Unknown, "timeout"),
+            Self::Kerberos(failure) => failure.classify(),
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Poisoned { .. } => (Kind::Poisoned, "poisoned"),
             Self::Length { .. } => (Kind::Poisoned, "length"),

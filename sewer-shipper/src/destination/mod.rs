@@ -33,6 +33,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use self::error::{DestinationError, Kind, Result};
+pub use self::hdfs::Kerberos;
 pub use self::probe::probe;
 pub use self::publish::{Published, publish};
 pub use self::uri::split;
@@ -45,8 +46,11 @@ pub struct Options {
     /// The directory of `core-site.xml` and `hdfs-site.xml`; without it `HADOOP_CONF_DIR`, then
     /// `HADOOP_HOME/etc/hadoop`.
     pub hadoop_conf_dir: Option<PathBuf>,
-    /// The user to act as without Kerberos; without it `HADOOP_USER_NAME`, then the process's.
+    /// The user to act as without Kerberos; without it `HADOOP_USER_NAME`, then the process's. With
+    /// Kerberos, the user that the principal acts for.
     pub user: Option<String>,
+    /// The Kerberos principal to be; without it, what Hadoop's configuration says.
+    pub kerberos: Option<Kerberos>,
     /// The longest a call to the `NameNode` may take.
     pub rpc_timeout: Duration,
     /// The longest a call that moves data may take: one write, one close, one chunk read.
@@ -64,6 +68,7 @@ impl Default for Options {
         Self {
             hadoop_conf_dir: None,
             user: None,
+            kerberos: None,
             rpc_timeout: Duration::from_secs(20),
             data_timeout: Duration::from_mins(1),
             replication: None,

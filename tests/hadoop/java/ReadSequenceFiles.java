@@ -26,10 +26,22 @@ import org.apache.hadoop.util.ReflectionUtils;
  * names; names that begin with {@code .} or {@code _} are skipped, as Hadoop's input formats do. For
  * each file one line describes it and one line follows for each row. The first error ends the
  * program with exit code 1: a reader never gets part of a file without being told.
+ *
+ * <p>Hadoop's own ZStandardCodec needs its native library. In its place stands aircompressor's codec
+ * for Hadoop, an implementation of Zstandard in Java alone.
  */
 public final class ReadSequenceFiles {
 
-  private final Configuration conf = new Configuration();
+  private static final String HADOOP_ZSTD = "org.apache.hadoop.io.compress.ZStandardCodec";
+  private static final String JAVA_ZSTD = "io.airlift.compress.zstd.ZstdCodec";
+
+  private final Configuration conf =
+      new Configuration() {
+        @Override
+        public Class<?> getClassByName(String name) throws ClassNotFoundException {
+          return super.getClassByName(name.equals(HADOOP_ZSTD) ? JAVA_ZSTD : name);
+        }
+      };
   private final PrintStream out;
 
   private ReadSequenceFiles(PrintStream out) {

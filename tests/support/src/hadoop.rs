@@ -3,6 +3,9 @@
 //! The jars are fetched by `tests/run` and never from here. The programs in `tests/hadoop/java` and
 //! the class in `packaging/hadoop` are compiled once per state of their sources; several test
 //! processes may do so at the same time.
+//!
+//! A configuration directory may hold a file `environment` with lines `NAME=value`: variables for
+//! every Java program that is run with that configuration.
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
@@ -16,6 +19,12 @@ use std::time::Duration;
 
 /// How long one run of a Java program may take.
 const RUN_WAIT: Duration = Duration::from_mins(2);
+
+/// How much of a failed program's last line of output an error shows, in characters.
+const STDOUT_TAIL: usize = 500;
+
+/// The file of variables in a configuration directory.
+pub(crate) const ENVIRONMENT: &str = "environment";
 
 /// Small and quick to start; the speed of long-running code does not matter here.
 const JVM_FLAGS: [&str; 6] = [
@@ -87,6 +96,11 @@ impl HadoopJars {
         Ok(Self { java, lib, classes })
     }
 
+    /// The directory of our compiled classes, that of `packaging/hadoop` included.
+    pub fn classes(&self) -> &Path {
+        &self.classes
+    }
+
     /// A command that runs `main` of a class, with `conf` first on the classpath.
     pub(crate) fn command(&self, conf: Option<&Path>, main: &str) -> Command {
         let mut classpath = std::ffi::OsString::new();
@@ -99,6 +113,7 @@ impl HadoopJars {
         classpath.push(self.lib.join("*"));
         let mut command = Command::new(&self.java);
         command.args(JVM_FLAGS).arg("-cp").arg(classpath).arg(main);
+        command.envs(conf.map(environment).unwrap_or_default());
         command
     }
 
@@ -117,6 +132,13 @@ impl HadoopJars {
         command.args(args);
         run(&mut command).map_err(|e| format!("run {main}: {e}"))
     }
+}
+
+/// The variables for programs with this configuration.
+fn environment(conf: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(conf.join(ENVIRONMENT)).unwrap_or_default();
+    let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.into(), value.into()));
+    text.lines().filter_map(pair).collect()
 }
 
 fn tool(name: &str) -> Result<PathBuf, String> {
@@ -172,9 +194,12 @@ fn compile(javac: &Path, root: &Path, lib: &Path) -> Result<PathBuf, String> {
 
 fn run(command: &mut Command) -> Result<String, String> {
     let finished = crate::command::run(command, RUN_WAIT)?;
+    // What it printed last tells where it was; all of it could be megabytes.
+    let tail = finished.stdout.lines().last().unwrap_or_default();
+    let tail: String = tail.chars().take(STDOUT_TAIL).collect();
     match finished.code {
         Some(0) => Ok(finished.stdout),
-        Some(code) => Err(format!("exit code {code}\n{}{}", finished.stdout, finished.stderr)),
-        None => Err(format!("ended by a signal\n{}{}", finished.stdout, finished.stderr)),
+        Some(code) => Err(format!("exit code {code}\n{tail}\n{}", finished.stderr)),
+        None => Err(format!("ended by a signal\n{tail}\n{}", finished.stderr)),
     }
 }

@@ -56,11 +56,20 @@ pub struct HdfsOptions {
     pub ha: bool,
     /// Further Hadoop properties, for daemons and clients; they win over the ones set here.
     pub config: Vec<(String, String)>,
+    /// Variables for the JVMs of daemons and clients.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for HdfsOptions {
     fn default() -> Self {
-        Self { datanodes: 1, replication: 1, dead_after: None, ha: false, config: Vec::new() }
+        Self {
+            datanodes: 1,
+            replication: 1,
+            dead_after: None,
+            ha: false,
+            config: Vec::new(),
+            environment: Vec::new(),
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Shipper {
         }
     }
 
-    /// Further environment variables for its next start.
+    /// Further environment variables for its next start or run.
     pub fn set_environment(&mut self, variables: &[(String, String)]) {
         self.environment = variables.to_vec();
     }
@@ -127,7 +127,8 @@ impl Shipper {
     pub fn run(&self, args: &[&str]) -> Finished {
         let mut command = Command::new(&self.binary);
         command.args(self.args()).args(args);
-        command::run(without_own_variables(&mut command), COMMAND_WAIT)
+        let command = without_own_variables(&mut command).envs(self.environment.iter().cloned());
+        command::run(command, COMMAND_WAIT)
             .unwrap_or_else(|why| panic!("sewer-shipper {args:?}: {why}"))
     }
 

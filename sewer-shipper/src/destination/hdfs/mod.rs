@@ -7,10 +7,12 @@
 //! - [`session`]: a client and its runtime, thrown away together after a failure; every call runs
 //!   there, under a limit;
 //! - [`output`]: a writer that no failure survives, and a close that looks at the length;
+//! - [`kerberos`]: who to be in a secured cluster, and what a failed login means;
 //! - [`site`]: the operator's XML, and the client's settings where it is silent;
 //! - [`classify`]: what an error of the client or of a Hadoop server means.
 
 mod classify;
+mod kerberos;
 mod output;
 mod read;
 mod session;
@@ -24,6 +26,8 @@ use hdfs_native::client::FileStatus;
 use hdfs_native::{Client, HdfsError, WriteOptions};
 
 pub(super) use self::classify::classify;
+pub(super) use self::kerberos::Failure;
+pub use self::kerberos::Kerberos;
 pub(super) use self::session::Session;
 
 use self::output::HdfsOutput;

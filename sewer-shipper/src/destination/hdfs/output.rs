@@ -60,7 +60,7 @@ impl HdfsOutput {
     }
 
     fn fail(&mut self, operation: &'static str, cause: Cause) -> DestinationError {
-        self.sessions.retire(&self.session, matches!(cause, Cause::TimedOut { .. }));
+        self.sessions.retire(&self.session, cause.is_timeout());
         let error = DestinationError::of_writer(operation, &self.target, cause);
         self.first = error.reason();
         error

@@ -8,14 +8,16 @@
 //!
 //! Invariant: a session's runtime ends when its last user lets go, never earlier.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdfs_native::{Client, ClientBuilder, HdfsError};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::kerberos::{self, Login};
 use super::site::Site;
 use crate::destination::Options;
 use crate::destination::error::Cause;
@@ -23,12 +25,18 @@ use crate::destination::error::Cause;
 /// Threads of a session: one may be held by a name lookup or by Kerberos, which block.
 const THREADS: usize = 2;
 
+/// How long a ticket cache with which logins fail is kept at least: an old one is never freed.
+const CACHE_AGE_MIN: Duration = Duration::from_mins(10);
+
 /// A client and the runtime that all its tasks and sockets live on.
 #[derive(Debug)]
 pub(in crate::destination) struct Session {
     client: Client,
     site: Site,
     runtime: OwnedRuntime,
+    login: Login,
+    /// Whether a `NameNode` ever answered here: before that, a failure may be one of the login.
+    connected: AtomicBool,
 }
 
 impl Session {
@@ -54,7 +62,12 @@ impl Session {
         T: Send + 'static,
         F: Future<Output = Result<T, HdfsError>> + Send + 'static,
     {
-        run_on(self.handle(), limit, call).await
+        let result = run_on(self.handle(), limit, call).await;
+        if result.as_ref().err().is_none_or(is_an_answer) {
+            self.connected.store(true, Ordering::Relaxed);
+        }
+        let connected = self.connected.load(Ordering::Relaxed);
+        result.map_err(|cause| self.login.explain(cause, connected))
     }
 }
 
@@ -112,6 +125,9 @@ struct Current {
     /// A client asks them in the order of the configuration and never gives up on one that does
     /// not answer, so without a change of order a machine that vanished would be asked for ever.
     timeouts: usize,
+    /// The number of the ticket cache in memory, and when it became the current one.
+    cache: usize,
+    cache_since: Option<Instant>,
 }
 
 impl Sessions {
@@ -126,42 +142,52 @@ impl Sessions {
 
     /// The current session, or a new one. Nothing is connected yet.
     pub(super) async fn get(&self) -> Result<Arc<Session>, Cause> {
-        let timeouts = {
+        let (timeouts, cache) = {
             let current = self.lock();
             if let Some(session) = &current.session {
                 return Ok(Arc::clone(session));
             }
-            current.timeouts
+            (current.timeouts, current.cache)
         };
-        let made = Arc::new(self.make(timeouts).await?);
+        let made = Arc::new(self.make(timeouts, cache).await?);
         // Another call may have made one meanwhile; then that one is used, and ours ends.
         Ok(Arc::clone(self.lock().session.get_or_insert(made)))
     }
 
-    async fn make(&self, timeouts: usize) -> Result<Session, Cause> {
+    async fn make(&self, timeouts: usize, cache: usize) -> Result<Session, Cause> {
         let runtime = OwnedRuntime::new()?;
         let handle = runtime.handle().clone();
         let (authority, options) = (self.authority.clone(), self.options.clone());
         // Reading the XML and looking up names block.
         let building = tokio::task::spawn_blocking(move || {
             let site = Site::read(options.hadoop_conf_dir.as_deref())?;
+            let mut settings = site.settings(&authority, options.data_timeout, timeouts);
+            if options.kerberos.is_some() {
+                settings.extend(site.kerberos_settings());
+            }
+            let is_secured = options.kerberos.is_some() || site.wants_kerberos();
             let mut builder = ClientBuilder::new()
                 .with_url(format!("hdfs://{authority}"))
-                .with_config(site.settings(&authority, options.data_timeout, timeouts))
+                .with_config(settings)
                 .with_io_runtime(handle);
+            if let Some(kerberos) = &options.kerberos {
+                builder = kerberos.apply(builder, cache)?;
+            }
             if let Some(dir) = site.dir() {
                 builder = builder.with_config_dir(dir);
             }
             if let Some(user) = options.user {
                 builder = builder.with_user(user);
             }
-            Ok::<_, Cause>((builder.build()?, site))
+            let login = if is_secured { Login::Kerberos(options.kerberos) } else { Login::Simple };
+            Ok::<_, Cause>((builder.build()?, site, login))
         });
         let limit = self.options.rpc_timeout;
         match tokio::time::timeout(limit, building).await {
             Ok(ended) => {
-                let (client, site) = ended??;
-                Ok(Session { client, site, runtime })
+                let (client, site, login) = ended??;
+                let connected = AtomicBool::new(false);
+                Ok(Session { client, site, runtime, login, connected })
             }
             Err(_) => Err(Cause::TimedOut { limit }),
         }
@@ -169,7 +195,10 @@ impl Sessions {
 
     /// Judges a failed call: if it says anything about the connection, later calls get a new one.
     pub(super) fn after_failure(&self, session: &Arc<Session>, cause: &Cause) {
-        let timed_out = matches!(cause, Cause::TimedOut { .. });
+        let timed_out = cause.is_timeout();
+        if cause.classify().1 == kerberos::REASON {
+            self.replace_cache();
+        }
         if timed_out || !is_an_answer(cause) {
             self.retire(session, timed_out);
         }
@@ -182,6 +211,15 @@ impl Sessions {
             debug!(authority = %self.authority, timed_out, "HDFS client retired");
             current.timeouts = current.timeouts.wrapping_add(usize::from(timed_out));
             current.session = None;
+        }
+    }
+
+    /// A new ticket cache for later sessions: the tickets in this one may be what was refused.
+    fn replace_cache(&self) {
+        let mut current = self.lock();
+        if current.cache_since.is_none_or(|since| since.elapsed() >= CACHE_AGE_MIN) {
+            current.cache = current.cache.wrapping_add(1);
+            current.cache_since = Some(Instant::now());
         }
     }
 

@@ -15,6 +15,9 @@ use roxmltree::{Document, ParsingOptions};
 
 use crate::destination::error::Cause;
 
+/// "simple" or "kerberos".
+const AUTHENTICATION: &str = "hadoop.security.authentication";
+const DATA_PROTECTION: &str = "dfs.data.transfer.protection";
 const FAILOVERS_MAX: &str = "dfs.client.failover.max.attempts";
 const SOCKET_TIMEOUT: &str = "dfs.client.socket-timeout";
 const REPLACE_POLICY: &str = "dfs.client.block.write.replace-datanode-on-failure.policy";
@@ -63,6 +66,23 @@ impl Site {
     /// Where the files are, as the client wants it.
     pub(super) fn dir(&self) -> Option<String> {
         self.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned())
+    }
+
+    /// Whether the cluster is said to want Kerberos.
+    pub(super) fn wants_kerberos(&self) -> bool {
+        self.properties.get(AUTHENTICATION).is_some_and(|how| how.trim() != "simple")
+    }
+
+    /// Settings for a client that has a principal: Kerberos, whatever the files say, and where they
+    /// say nothing, SASL towards `DataNodes` on ports above 1023, which have it in such a cluster.
+    pub(super) fn kerberos_settings(&self) -> Vec<(String, String)> {
+        let mut settings = vec![(AUTHENTICATION.to_owned(), "kerberos".to_owned())];
+        if !self.properties.contains_key(AUTHENTICATION)
+            && !self.properties.contains_key(DATA_PROTECTION)
+        {
+            settings.push((DATA_PROTECTION.to_owned(), "authentication".to_owned()));
+        }
+        settings
     }
 
     /// Settings for the client, on top of the files.

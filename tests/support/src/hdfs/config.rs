@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::hadoop::ENVIRONMENT;
+
 use super::{DataNodePorts, HdfsOptions, NodePorts, Ports};
 
 type Properties = Vec<(String, String)>;
@@ -154,6 +156,9 @@ pub fn write(conf: &Path, options: &HdfsOptions, properties: Properties) {
     // whose defaults name it, both hold everything.
     fs::write(conf.join("core-site.xml"), &xml).expect("write core-site.xml");
     fs::write(conf.join("hdfs-site.xml"), &xml).expect("write hdfs-site.xml");
+    let variable = |(name, value): &(String, String)| format!("{name}={value}\n");
+    let environment: String = options.environment.iter().map(variable).collect();
+    fs::write(conf.join(ENVIRONMENT), environment).expect("write the variables");
     for pages in WEB_PAGES {
         fs::create_dir_all(conf.join(pages)).expect("create a directory of web pages");
     }
