@@ -13,6 +13,9 @@ use crate::hdfs::Hdfs;
 /// come meanwhile add up to some ten seconds; the rest is a margin for a crowded machine.
 const RECOVERY: Duration = Duration::from_mins(1);
 
+/// What of a failure goes into the table; all of it is printed at the end.
+const WHY_CHARS_MAX: usize = 120;
+
 /// What a row does not do more than once.
 const LONG: Duration = Duration::from_mins(1);
 
@@ -210,6 +213,7 @@ impl Matrix {
             }
             Err(why) => {
                 let why = why.lines().next().unwrap_or_default().replace('|', "/");
+                let why: String = why.chars().take(WHY_CHARS_MAX).collect();
                 format!("| {fault} | {step} | {times} | FAILED: {why} | |\n")
             }
         };
