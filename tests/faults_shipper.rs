@@ -48,7 +48,18 @@ fn start_another(rig: &mut Rig<'_>) {
     assert!(same.stderr.contains("another shipper") || same.stderr.contains("`status.listen`"));
 }
 
-/// Debian's libfaketime, which `tests/run` installs.
+/// Debian's libfaketime, which `tests/run` installs where it can.
+fn libfaketime_or_skip() -> Option<PathBuf> {
+    let found = libfaketime();
+    if found.is_none() {
+        let why = "there is no libfaketime (Debian: apt-get install libfaketime)";
+        let required = std::env::var_os("SEWERTEST_REQUIRE_TOOLS").is_some_and(|v| v == "1");
+        assert!(!required, "the clock must jump (SEWERTEST_REQUIRE_TOOLS=1): {why}");
+        hadoop::skip("faults_shipper: the clock", why);
+    }
+    found
+}
+
 fn libfaketime() -> Option<PathBuf> {
     let directories = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     directories
@@ -70,10 +81,7 @@ fn row_of_the_clock(matrix: &mut Matrix, hdfs: &Hdfs) {
     if !matrix.wants(&[&row]) {
         return;
     }
-    let Some(library) = libfaketime() else {
-        hadoop::skip("faults_shipper: the clock", "there is no libfaketime (apt-get install it)");
-        return;
-    };
+    let Some(library) = libfaketime_or_skip() else { return };
     let directory = tempfile::tempdir().unwrap();
     let clock = directory.path().join("clock");
     set_clock(&clock, 0);

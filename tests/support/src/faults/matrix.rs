@@ -13,6 +13,9 @@ use crate::hdfs::Hdfs;
 /// come meanwhile add up to some ten seconds; the rest is a margin for a crowded machine.
 const RECOVERY: Duration = Duration::from_mins(1);
 
+/// What of a failure goes into the table; all of it is printed at the end.
+const WHY_CHARS_MAX: usize = 120;
+
 /// What a row does not do more than once.
 const LONG: Duration = Duration::from_mins(1);
 
@@ -77,9 +80,13 @@ impl Row {
         self
     }
 
+    fn name(&self) -> String {
+        format!("{}, {}", self.fault, self.step)
+    }
+
     fn is_chosen(&self) -> bool {
         match std::env::var("SEWERTEST_FAULTS_ROW") {
-            Ok(part) => self.fault.contains(&part) || self.step.contains(&part),
+            Ok(part) => self.name().contains(&part),
             Err(_) => self.is_in_slice || is_complete(),
         }
     }
@@ -153,7 +160,7 @@ impl Matrix {
         if !row.is_chosen() {
             return;
         }
-        println!("{}, {}:", row.fault, row.step);
+        println!("{}:", row.name());
         let begun = Instant::now();
         // The rows that follow tell more than one alone.
         let run = AssertUnwindSafe(|| self.run(hdfs, row, options, &mut strike));
@@ -161,7 +168,7 @@ impl Matrix {
         println!("    {:?} in all", begun.elapsed());
         self.write(row, &result);
         if let Err(why) = result {
-            self.failed.push(format!("{}, {}: {why}", row.fault, row.step));
+            self.failed.push(format!("{}: {why}", row.name()));
             hdfs.heal();
         }
     }
@@ -206,6 +213,7 @@ impl Matrix {
             }
             Err(why) => {
                 let why = why.lines().next().unwrap_or_default().replace('|', "/");
+                let why: String = why.chars().take(WHY_CHARS_MAX).collect();
                 format!("| {fault} | {step} | {times} | FAILED: {why} | |\n")
             }
         };
