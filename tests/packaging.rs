@@ -2,26 +2,20 @@
 //! `Type=notify` waits for.
 
 use std::fs;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use sewer_test_support::process::sibling;
+use sewer_test_support::supervised::Supervised;
 use sewer_test_support::{hadoop, ports};
-
-/// How long a daemon may take to say something.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn systemd_units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd")
 }
 
 fn binary(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_sewer-shipper")).with_file_name(name);
-    assert!(path.is_file(), "{name} is not built: run cargo test --workspace");
-    path
+    sibling(env!("CARGO_BIN_EXE_sewer-shipper"), name)
 }
 
 /// Runs a tool of systemd; `None`, and a word about it, where there is none.
@@ -76,59 +70,6 @@ fn systemd_knows_the_user_of_the_units_from_the_sysusers_file() {
     }
 }
 
-/// A daemon, and the socket on which it talks to its supervisor.
-struct Supervised {
-    child: Child,
-    socket: UnixDatagram,
-}
-
-impl Supervised {
-    fn start(directory: &Path, name: &str, sets: &[String]) -> Self {
-        let path = directory.join(format!("{name}.notify"));
-        // There may be one of an earlier start.
-        let _ = fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).unwrap();
-        let child = Command::new(binary(name))
-            .args(sets.iter().flat_map(|set| ["--set", set]))
-            .env("NOTIFY_SOCKET", &path)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        Self { child, socket }
-    }
-
-    /// Waits until it says a line.
-    fn await_line(&self, line: &str) {
-        let give_up = Instant::now() + PATIENCE;
-        let mut heard = Vec::new();
-        while !heard.iter().any(|said| said == line) {
-            let left = give_up.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{line} was never said, but {heard:?}");
-            self.socket.set_read_timeout(Some(left)).unwrap();
-            let mut message = [0; 4096];
-            if let Ok(length) = self.socket.recv(&mut message) {
-                let text = String::from_utf8_lossy(&message[..length]).into_owned();
-                heard.extend(text.lines().map(str::to_owned));
-            }
-        }
-    }
-
-    fn terminate(mut self) -> ExitStatus {
-        let pid = i32::try_from(self.child.id()).expect("Linux pids fit");
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("stop a child of ours");
-        self.await_line("STOPPING=1");
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Supervised {
-    fn drop(&mut self) {
-        // Nothing happens if it has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// Both daemons on one directory and on ports of their own.
 struct Pair {
     directory: tempfile::TempDir,
@@ -148,7 +89,7 @@ impl Pair {
             format!("pixel.listen={}", self.ports[0].address()),
             format!("status.listen={}", self.ports[1].address()),
         ];
-        Supervised::start(root, "sewer-pixel", &sets)
+        start(root, "sewer-pixel", &sets)
     }
 
     fn shipper(&self) -> Supervised {
@@ -159,8 +100,13 @@ impl Pair {
             format!("status.listen={}", self.ports[2].address()),
             format!("destination.uri=file://{}/out", root.display()),
         ];
-        Supervised::start(root, "sewer-shipper", &sets)
+        start(root, "sewer-shipper", &sets)
     }
+}
+
+fn start(root: &Path, name: &str, sets: &[String]) -> Supervised {
+    let args: Vec<_> = sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]).collect();
+    Supervised::start(root, &binary(name), &args, None)
 }
 
 #[test]
@@ -170,8 +116,26 @@ fn both_daemons_say_when_they_are_ready_and_when_they_stop() {
     pixel.await_line("READY=1");
     let shipper = pair.shipper();
     shipper.await_line("READY=1");
+    pixel.await_line("STATUS=serving: 0.0 requests/s");
+    shipper.await_line("STATUS=shipping: 0 segments wait, lag 0 s");
     assert!(shipper.terminate().success());
     assert!(pixel.terminate().success());
+}
+
+/// `systemctl reload` waits for nothing, but shows what it hears.
+#[test]
+fn both_daemons_say_when_they_reload_and_when_they_have() {
+    let pair = Pair::new();
+    let pixel = pair.pixel();
+    pixel.await_line("READY=1");
+    let shipper = pair.shipper();
+    shipper.await_line("READY=1");
+    for daemon in [pixel, shipper] {
+        daemon.signal(Signal::SIGHUP);
+        daemon.await_line("RELOADING=1");
+        daemon.await_line("READY=1");
+        assert!(daemon.terminate().success());
+    }
 }
 
 /// A supervisor may stop a daemon in the moment in which it hears that it is ready.

@@ -136,6 +136,16 @@ impl Committer {
 pub struct Lanes(Arc<Shared>);
 
 impl Lanes {
+    /// The events that were taken and are not yet on stable storage.
+    pub fn unsynced(&self) -> u64 {
+        let unsynced = |lane: &Arc<Lane>| {
+            // In this order: what becomes durable in between is then not counted below zero.
+            let durable = lane.durable.load(Ordering::Acquire);
+            lock(&lane.inbox).submitted - durable
+        };
+        lock(&self.0.lanes).iter().map(unsynced).sum()
+    }
+
     /// A lane for the calling worker; call it within the worker's event loop.
     pub fn attach(&self) -> Submitter {
         let lane = Arc::new(Lane::default());
@@ -288,7 +298,9 @@ impl Loop<'_> {
                 self.sleep();
             }
             if self.wal.next_tick().is_some_and(|at| at <= Instant::now()) {
+                let step = self.metrics.pulse().step();
                 self.wal.tick()?;
+                drop(step);
                 self.show_position();
             }
         }
@@ -325,7 +337,9 @@ impl Loop<'_> {
 
     fn commit(&mut self, taken: &[(Arc<Lane>, u64)]) -> Result<(), WalError> {
         let begun = Instant::now();
+        let step = self.metrics.pulse().step();
         self.wal.append(&self.batch)?;
+        drop(step);
         self.metrics.committed(self.batch.len(), self.batch.framed_bytes(), begun.elapsed());
         self.show_position();
         for (lane, through) in taken {

@@ -1,5 +1,8 @@
 //! The pixel's configuration, as operators write it in `pixel.toml`.
 
+mod answers;
+mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +10,18 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
+pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::events::{
+    CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
+};
+use crate::connection;
+use crate::policy::Policy;
 use crate::space::Limits;
+use crate::tls::TlsConfig;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
@@ -21,6 +32,14 @@ pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
 pub struct Config {
     /// `[pixel]`: the port that browsers load the pixel from.
     pub pixel: PixelConfig,
+    /// `[cors]`: which pages may read the answer.
+    pub cors: CorsConfig,
+    /// `[event]`: fields beside the eight, and requests that are not recorded.
+    pub event: EventConfig,
+    /// `[privacy]`: what is left out of an event.
+    pub privacy: PrivacyConfig,
+    /// `[cookie]`: a cookie that tells one visitor from another.
+    pub cookie: CookieConfig,
     /// `[status]`: the port for load balancers and Prometheus.
     pub status: StatusConfig,
     /// `[wal]`: where and how events are kept until they are shipped.
@@ -45,13 +64,43 @@ pub struct PixelConfig {
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
-    /// How long SIGTERM waits for open connections, in whole seconds.
+    /// How long a client may take to send the body of a request.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// The size of the head of a request, above which it gets 431.
+    pub max_head_bytes: ByteSize,
+    /// The size of the target of a request, above which it gets 414.
+    pub max_uri_bytes: ByteSize,
+    /// The size of the body of a request, above which it gets 413.
+    pub max_body_bytes: ByteSize,
+    /// The requests after which a connection is closed; 0 means never.
+    pub max_requests_per_connection: u64,
+    /// How long SIGTERM serves on while the status port says 503.
+    #[serde(with = "humantime_serde")]
+    pub drain_delay: Duration,
+    /// How long SIGTERM then waits for open connections.
     #[serde(with = "humantime_serde")]
     pub drain_timeout: Duration,
     /// The memory that events waiting for the disk may take; above it requests get 503.
     pub queue_bytes: ByteSize,
-    /// Peers whose X-Forwarded-For and X-Forwarded-Host are believed.
+    /// When a request is answered.
+    pub ack: Ack,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+    /// Peers whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Which of their headers are.
+    pub forwarded_headers: ForwardedHeaders,
+    /// What requests are answered, unless their route says otherwise.
+    pub response: Response,
+    /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
+    pub well_known: bool,
+    /// `[pixel.tls]`: certificate and key; with them the port speaks HTTPS and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// `[[pixel.route]]`: what is different for some paths.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub route: Vec<RouteConfig>,
 }
 
 /// `[status]`
@@ -60,6 +109,11 @@ pub struct PixelConfig {
 pub struct StatusConfig {
     /// The address and port to listen on.
     pub listen: SocketAddr,
+    /// The networks whose peers may see figures; health is for everyone.
+    pub allow: Vec<IpNet>,
+    /// The file that keeps the dashboard's history over a restart; without it, beside `wal.dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<PathBuf>,
 }
 
 /// `[wal]`
@@ -95,27 +149,39 @@ pub enum OnFull {
 
 impl Default for PixelConfig {
     fn default() -> Self {
-        let trusted =
-            ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             workers: 0,
             max_connections: 25_000,
             keep_alive: Duration::from_secs(75),
             header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            max_head_bytes: ByteSize::kib(32),
+            max_uri_bytes: ByteSize::kib(16),
+            max_body_bytes: ByteSize::kib(64),
+            max_requests_per_connection: 0,
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             queue_bytes: ByteSize::mib(64),
-            trusted_proxies: trusted
-                .iter()
-                .map(|net| net.parse().expect("the built-in networks are well-formed"))
-                .collect(),
+            ack: Ack::default(),
+            proxy_protocol: false,
+            trusted_proxies: private_networks(),
+            forwarded_headers: ForwardedHeaders::default(),
+            response: Response::default(),
+            well_known: true,
+            tls: None,
+            route: Vec::new(),
         }
     }
 }
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8081)) }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            allow: private_networks(),
+            history: None,
+        }
     }
 }
 
@@ -135,6 +201,12 @@ impl Default for WalConfig {
 /// The limits of `wal.segment_bytes`: a segment holds at least one batch, and okaywal counts its
 /// size in 32 bits.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+
+/// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.
+const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=56 << 10;
+
+/// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
+const MAX_BODY_BYTES: u64 = 512 << 10;
 
 impl Config {
     /// Checks what a type cannot say.
@@ -157,7 +229,25 @@ impl Config {
         if self.pixel.max_connections == 0 {
             return Err("key `pixel.max_connections`: must be at least 1".into());
         }
-        Ok(())
+        self.pixel.validate()?;
+        Policy::new(self).map(drop)
+    }
+
+    /// What connections are held to.
+    pub fn connection_limits(&self) -> connection::Limits {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        connection::Limits {
+            keep_alive: self.pixel.keep_alive,
+            header_timeout: self.pixel.header_timeout,
+            body_timeout: self.pixel.body_timeout,
+            head_bytes_max: bytes(self.pixel.max_head_bytes),
+            uri_bytes_max: bytes(self.pixel.max_uri_bytes),
+            // Without keep-alive, the first request of a connection is its last.
+            requests_max: match self.pixel.keep_alive {
+                Duration::ZERO => 1,
+                _ => self.pixel.max_requests_per_connection,
+            },
+        }
     }
 
     /// When segments end.
@@ -177,11 +267,44 @@ impl Config {
         }
     }
 
+    /// The file of the dashboard's history: `wal.history` beside the WAL's directory `wal`.
+    pub fn history_file(&self) -> PathBuf {
+        self.status.history.clone().unwrap_or_else(|| self.wal.dir.with_added_extension("history"))
+    }
+
     /// The number of HTTP worker threads.
     pub fn workers(&self) -> usize {
         match self.pixel.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
+        }
+    }
+}
+
+impl PixelConfig {
+    fn validate(&self) -> Result<(), String> {
+        let limits = [
+            ("max_head_bytes", self.max_head_bytes, HEAD_BYTES, "1KiB and 56KiB"),
+            ("max_uri_bytes", self.max_uri_bytes, 64..=*HEAD_BYTES.end(), "64B and 56KiB"),
+            ("max_body_bytes", self.max_body_bytes, 1..=MAX_BODY_BYTES, "1B and 512KiB"),
+        ];
+        for (key, size, allowed, between) in limits {
+            if !allowed.contains(&size.as_u64()) {
+                return Err(format!("key `pixel.{key}`: {size} is not between {between}"));
+            }
+        }
+        let times = [
+            ("keep_alive", self.keep_alive),
+            ("header_timeout", self.header_timeout),
+            ("body_timeout", self.body_timeout),
+        ];
+        // None at all means no keep-alive.
+        let is_too_short = |key: &str, time: Duration| {
+            time < Duration::from_millis(100) && !(key == "keep_alive" && time.is_zero())
+        };
+        match times.into_iter().find(|(key, time)| is_too_short(key, *time)) {
+            Some((key, _)) => Err(format!("key `pixel.{key}`: must be at least 100ms")),
+            None => Ok(()),
         }
     }
 }

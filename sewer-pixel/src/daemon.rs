@@ -1,42 +1,62 @@
 //! The life of the pixel: recover, serve, drain, seal.
 
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use actix_web::rt::task::spawn_blocking;
 use anyhow::Context;
-use sd_notify::NotifyState;
-use sewer_ops::signals::StopSignals;
+use sewer_ops::access::Allowed;
+use sewer_ops::logging::LogLevel;
+use sewer_ops::program::Sources;
+use sewer_ops::reload::{Live, Reloader};
+use sewer_ops::signals::Signals;
 use sewer_ops::status::StatusServer;
+use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::Notify;
 
 use crate::commit::Committer;
 use crate::config::Config;
+use crate::listen::{Listening, inherit_or_listen, listen};
 use crate::metrics::{Metrics, State};
-use crate::server::{self, BACKLOG};
+use crate::policy::Policy;
+use crate::policy::current::Policies;
+use crate::reload;
+use crate::report::PixelReport;
+use crate::sampler::Sampler;
+use crate::server::{PixelServer, Shared};
 use crate::space::SpaceWatch;
+use crate::tls::{Tls, TlsWatch};
 
-/// Runs until asked to stop, or until the WAL fails.
+/// Runs until asked to stop, or until the WAL fails. `sources` and `log` are for reloads.
 ///
 /// # Errors
 /// What stopped it, for the operator; everything that was acknowledged is safe.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    let mut stop = StopSignals::listen().context("listen for signals")?;
+pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("listen for signals")?;
+    let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
+    let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
-    let pixel_listener = listen(config.pixel.listen, "pixel.listen")?;
-    let status = StatusServer::start(status_listener, metrics.registry(), metrics.clone())
-        .context("start the status port")?;
+    let Listening { listener, is_inherited } =
+        inherit_or_listen(config.pixel.listen, "pixel.listen")?;
+    let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
+    let live = Arc::new(Live::new(config.clone()));
+    let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
+    let status =
+        StatusServer::start(status_listener, metrics.registry(), report.clone(), allowed.clone())
+            .context("start the status port")?;
 
     let (layout, options) = (Layout::new(&config.wal.dir), config.wal_options());
-    let (wal, report) =
-        actix_web::rt::task::spawn_blocking(move || Wal::open(layout, options)).await??;
-    log_recovery(&report);
+    let (wal, recovery) = spawn_blocking(move || Wal::open(layout, options)).await??;
+    log_recovery(&recovery);
 
-    let space = SpaceWatch::start(wal.layout().clone(), config.limits(), Arc::clone(&metrics))
+    let layout = wal.layout().clone();
+    let space = SpaceWatch::start(layout.clone(), Arc::clone(&live), Arc::clone(&metrics))
         .context("start the thread that watches the free space")?;
+    let sampler = Sampler::start(layout, config.history_file(), Arc::clone(&metrics))
+        .context("start the thread that samples the node")?;
+    report.has_seen(sampler.seen());
     let failed = Arc::new(Notify::new());
     let on_failure = {
         let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
@@ -48,11 +68,82 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
-    let (pixel, handle) =
-        server::serve(pixel_listener, &config, committer.lanes(), Arc::clone(&metrics))
-            .context("start the pixel port")?;
-    let pixel = actix_web::rt::spawn(pixel);
+    metrics.watch(committer.lanes());
+    let tls_watch =
+        tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
+    let policies = Policies::new(policy);
+    let shared = Shared {
+        lanes: committer.lanes(),
+        metrics: Arc::clone(&metrics),
+        tls,
+        policies: Arc::clone(&policies),
+    };
+    let pixel = PixelServer::start(listener, is_inherited, &config, shared)
+        .context("start the pixel port")?;
+    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
     metrics.set_state(State::Serving);
+    log_start(&config);
+    notify(&[NotifyState::Ready]);
+    let supervisor = Supervisor::start(report).context("start the thread that tells systemd")?;
+
+    serve(&mut signals, reloader, &failed).await?;
+    notify(&[NotifyState::Stopping]);
+    metrics.set_state(State::Draining);
+    drain(&mut signals, &live.get(), &failed, pixel).await?;
+    drop(tls_watch);
+    let result = spawn_blocking(move || committer.stop()).await?;
+    drop((space, sampler, supervisor));
+    status.stop();
+    result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
+    tracing::info!("stopped, the segment is sealed");
+    Ok(())
+}
+
+/// Returns when it is time to end.
+async fn serve(
+    signals: &mut Signals,
+    reloader: Reloader<Config>,
+    failed: &Notify,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        signal = signals.reload_until_stop(reloader) => {
+            tracing::info!(signal = signal?, "draining");
+        }
+        () = failed.notified() => {
+            tracing::error!("the WAL failed; no event is acknowledged any more");
+            // For the drain, which need not wait either.
+            failed.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Serves on while load balancers notice that the status is 503, then takes no more connections and
+/// waits for those that are open. A further signal hurries: what is not answered then never is, and
+/// its event may be recorded or not.
+async fn drain(
+    signals: &mut Signals,
+    config: &Config,
+    failed: &Notify,
+    pixel: PixelServer,
+) -> anyhow::Result<()> {
+    let gently = async {
+        tokio::select! {
+            () = tokio::time::sleep(config.pixel.drain_delay) => {}
+            () = failed.notified() => {}
+        }
+        pixel.stop().await.context("pixel port")
+    };
+    tokio::select! {
+        result = gently => result,
+        signal = signals.stop() => {
+            tracing::warn!(signal, "asked again to stop; not waiting for open connections");
+            Ok(())
+        }
+    }
+}
+
+fn log_start(config: &Config) {
     tracing::info!(
         pixel = %config.pixel.listen,
         status = %config.status.listen,
@@ -60,38 +151,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         workers = config.workers(),
         "serving"
     );
-    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
-
-    tokio::select! {
-        signal = stop.next() => tracing::info!(signal, "draining"),
-        () = failed.notified() => tracing::error!("the WAL failed; no event is acknowledged any more"),
-    }
-    notify(&[NotifyState::Stopping]);
-    metrics.set_state(State::Draining);
-    handle.stop(true).await;
-    pixel.await?.context("pixel port")?;
-    let result = actix_web::rt::task::spawn_blocking(move || committer.stop()).await?;
-    drop(space);
-    status.stop();
-    result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
-    tracing::info!("stopped, the segment is sealed");
-    Ok(())
-}
-
-/// Opens a listening socket that may follow a predecessor at once and queues a crowd.
-///
-/// # Errors
-/// With the address and the key that chose it.
-pub fn listen(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    let open = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG.cast_signed())?;
-        socket.set_nonblocking(true)?;
-        Ok::<_, std::io::Error>(socket.into())
-    };
-    open().with_context(|| format!("listen on {address} (key `{key}`)"))
 }
 
 fn log_recovery(report: &RecoveryReport) {
@@ -109,11 +168,4 @@ fn log_recovery(report: &RecoveryReport) {
     }
     let (wal_id, next_lsn) = (report.wal_id, report.next_lsn);
     tracing::info!(%wal_id, %next_lsn, created = report.created, "WAL open");
-}
-
-/// Tells systemd, if it started us. It is no error that nobody listens.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot notify the supervisor");
-    }
 }

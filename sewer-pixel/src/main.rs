@@ -1,11 +1,12 @@
 //! `sewer-pixel`: answers every request with 204 once it is on stable storage.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
-use sewer_pixel::config::{Config, STANDARD_FILE};
+use sewer_ops::logging::LogLevel;
+use sewer_ops::program::{Sources, configure, finish};
+use sewer_pixel::config::Config;
 use sewer_pixel::{check, daemon};
 use sewer_wal::error::one_line;
 
@@ -25,32 +26,22 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = match configure(&arguments) {
-        Ok(config) => config,
-        Err(problem) => {
-            eprintln!("sewer-pixel: {problem}");
-            return EXIT_CONFIG.into();
+    const NAME: &str = "sewer-pixel";
+    let Arguments { config: file, set: sets, check } = Arguments::parse();
+    let sources = Sources { file, sets };
+    match configure(NAME, &sources) {
+        Ok((config, log)) => {
+            finish(NAME, run(check, config, sources, log).map_err(|e| one_line(e.as_ref())))
         }
-    };
-    if arguments.check {
-        return if check::run(&config) { ExitCode::SUCCESS } else { EXIT_FAILED.into() };
-    }
-    match actix_web::rt::System::new().block_on(daemon::run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("sewer-pixel: {}", one_line(error.as_ref()));
-            EXIT_FAILED.into()
-        }
+        Err(code) => code,
     }
 }
 
-fn configure(arguments: &Arguments) -> Result<Config, String> {
-    let standard = Path::new(STANDARD_FILE);
-    let config: Config =
-        sewer_ops::config::load(standard, arguments.config.as_deref(), &arguments.set)
-            .map_err(|e| e.to_string())?;
-    config.validate()?;
-    sewer_ops::logging::init(&config.log)?;
-    Ok(config)
+/// `true` if what was asked for was done.
+fn run(check: bool, config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<bool> {
+    if check {
+        return Ok(check::run(&config));
+    }
+    actix_web::rt::System::new().block_on(daemon::run(config, sources, log))?;
+    Ok(true)
 }

@@ -1,10 +1,19 @@
 //! What the pixel counts, in Prometheus' terms, and the state that health follows from.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use sewer_ops::status::Report;
+use actix_http::StatusCode;
+use prometheus::core::{Collector, Metric};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
+use sewer_ops::supervisor::Pulse;
+
+use crate::latency::{self, Latencies};
+
+use crate::commit::Lanes;
+use crate::policy::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +23,7 @@ pub enum State {
     Starting,
     /// Requests are answered.
     Serving,
-    /// Asked to stop; open connections are served, new ones are not accepted.
+    /// Asked to stop; requests are answered, and load balancers told to go elsewhere.
     Draining,
     /// The WAL has failed; the process ends.
     Failed,
@@ -23,7 +32,9 @@ pub enum State {
 impl State {
     const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Failed];
 
-    const fn name(self) -> &'static str {
+    /// Its name in `/stats`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Serving => "serving",
@@ -39,11 +50,18 @@ pub struct Metrics {
     registry: Registry,
     state: AtomicU8,
     is_full: AtomicBool,
+    pulse: Pulse,
     free_bytes: IntGauge,
     dropped: IntCounter,
     responses: IntCounterVec,
-    answered: IntCounter,
+    answered: [(StatusCode, IntCounter); 2],
+    unrecorded: IntCounterVec,
+    rejected: IntCounterVec,
     in_flight: IntGauge,
+    connections: IntGauge,
+    closed: IntCounterVec,
+    unsynced: IntGauge,
+    lanes: OnceLock<Lanes>,
     events: IntCounter,
     event_bytes: IntCounter,
     batch_events: Histogram,
@@ -51,69 +69,119 @@ pub struct Metrics {
     next_lsn: IntGauge,
     segment: IntGauge,
     segment_bytes: IntGauge,
+    backlog_segments: IntGauge,
+    backlog_bytes: IntGauge,
+    lag_seconds: Gauge,
+}
+
+/// What waits in `sealed/` for the shipper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Sealed segments.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The age of the oldest event in them.
+    pub lag: Duration,
+}
+
+/// What has been counted since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests answered, however.
+    pub requests: u64,
+    /// Those that were refused.
+    pub refused: u64,
+    /// Events on stable storage.
+    pub events: u64,
+    /// Bytes appended to the WAL.
+    pub bytes: u64,
 }
 
 impl Metrics {
     /// A set of metrics in a registry of its own.
-    ///
-    /// # Panics
-    /// Never: the names are constants and distinct.
     #[must_use]
     #[allow(clippy::new_without_default)] // It registers; that is more than a default value.
     pub fn new() -> Self {
-        let responses = IntCounterVec::new(
-            Opts::new("sewer_pixel_responses_total", "Answers to browsers, by status code."),
+        let registry = Registry::new();
+        let r = &registry;
+        let count = |name, help| counter(r, name, help);
+        let level = |name, help| gauge(r, name, help);
+        let responses = counters(
+            r,
+            "sewer_pixel_responses_total",
+            "Answers to browsers, by status code.",
             &["code"],
-        )
-        .expect(VALID);
-        let metrics = Self {
-            registry: Registry::new(),
+        );
+        let unrecorded = counters(
+            r,
+            "sewer_pixel_unrecorded_requests_total",
+            "Requests answered and not recorded, as the configuration says, by reason.",
+            &["reason"],
+        );
+        for reason in Unrecorded::ALL {
+            unrecorded.with_label_values(&[reason.name()]);
+        }
+        Self {
             state: AtomicU8::new(State::Starting as u8),
             is_full: AtomicBool::new(false),
-            free_bytes: gauge("sewer_pixel_free_bytes", "Free space on the WAL's file system."),
-            dropped: counter(
+            pulse: Pulse::default(),
+            free_bytes: level("sewer_pixel_free_bytes", "Free space on the WAL's file system."),
+            dropped: count(
                 "sewer_pixel_dropped_events_total",
                 "Requests answered 204 and not recorded, because the disk was full.",
             ),
-            answered: responses.with_label_values(&["204"]),
+            answered: [StatusCode::NO_CONTENT, StatusCode::OK]
+                .map(|status| (status, responses.with_label_values(&[status.as_str()]))),
             responses,
-            in_flight: gauge("sewer_pixel_requests_in_flight", "Requests being answered."),
-            events: counter("sewer_pixel_events_total", "Events on stable storage."),
-            event_bytes: counter("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
+            unrecorded,
+            rejected: counters(
+                r,
+                "sewer_pixel_rejected_requests_total",
+                "Requests that were not recorded and not answered 204, by reason.",
+                &["reason"],
+            ),
+            in_flight: level("sewer_pixel_requests_in_flight", "Requests being answered."),
+            connections: level("sewer_pixel_connections", "Open connections on the pixel port."),
+            closed: counters(
+                r,
+                "sewer_pixel_connections_closed_total",
+                "Connections closed by the pixel before their client did, by reason.",
+                &["reason"],
+            ),
+            unsynced: level(
+                "sewer_pixel_unsynced_events",
+                "Events that were taken and are not yet on stable storage.",
+            ),
+            lanes: OnceLock::new(),
+            events: count("sewer_pixel_events_total", "Events on stable storage."),
+            event_bytes: count("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
             batch_events: histogram(
+                r,
                 "sewer_pixel_batch_events",
                 "Events that shared one fsync.",
-                prometheus::exponential_buckets(1.0, 2.0, 13).expect(VALID),
+                (1.0, 2.0, 13),
             ),
             commit_seconds: histogram(
+                r,
                 "sewer_pixel_commit_seconds",
                 "Time to write and fsync a batch.",
-                prometheus::exponential_buckets(0.000_05, 2.0, 17).expect(VALID),
+                latency::BUCKETS,
             ),
-            next_lsn: gauge("sewer_pixel_wal_next_lsn", "The LSN that the next event gets."),
-            segment: gauge("sewer_pixel_wal_segment", "The number of the active segment."),
-            segment_bytes: gauge("sewer_pixel_wal_segment_bytes", "Bytes in the active segment."),
-        };
-        metrics.register();
-        metrics
-    }
-
-    fn register(&self) {
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
-            Box::new(self.free_bytes.clone()),
-            Box::new(self.dropped.clone()),
-            Box::new(self.responses.clone()),
-            Box::new(self.in_flight.clone()),
-            Box::new(self.events.clone()),
-            Box::new(self.event_bytes.clone()),
-            Box::new(self.batch_events.clone()),
-            Box::new(self.commit_seconds.clone()),
-            Box::new(self.next_lsn.clone()),
-            Box::new(self.segment.clone()),
-            Box::new(self.segment_bytes.clone()),
-        ];
-        for metric in all {
-            self.registry.register(metric).expect(VALID);
+            next_lsn: level("sewer_pixel_wal_next_lsn", "The LSN that the next event gets."),
+            segment: level("sewer_pixel_wal_segment", "The number of the active segment."),
+            segment_bytes: level("sewer_pixel_wal_segment_bytes", "Bytes in the active segment."),
+            backlog_segments: level(
+                "sewer_pixel_backlog_segments",
+                "Segments sealed and not yet shipped.",
+            ),
+            backlog_bytes: level("sewer_pixel_backlog_bytes", "Bytes of these segments."),
+            lag_seconds: float_gauge(
+                r,
+                "sewer_pixel_lag_seconds",
+                "Age of the oldest event in these segments; 0 if there is none.",
+            ),
+            registry,
         }
     }
 
@@ -136,6 +204,12 @@ impl Metrics {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
+    /// The steps of the commit path: what the watchdog listens to.
+    #[must_use]
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     /// A request has come; the guard counts it until it is dropped.
     #[must_use]
     pub fn request(&self) -> InFlight<'_> {
@@ -149,14 +223,49 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// A request was answered 204.
-    pub fn answered(&self) {
-        self.answered.inc();
+    /// The number of open connections has changed.
+    pub fn connected(&self, change: i64) {
+        self.connections.add(change);
+    }
+
+    /// The open connections.
+    #[must_use]
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// A connection is closed from here.
+    pub fn closed(&self, reason: &str) {
+        self.closed.with_label_values(&[reason]).inc();
+    }
+
+    /// Where the events are that are not yet on stable storage. The first call counts.
+    pub fn watch(&self, lanes: Lanes) {
+        // An error only says that there was a call before.
+        let _ = self.lanes.set(lanes);
+    }
+
+    /// A request was answered as it should be.
+    pub fn answered(&self, status: StatusCode) {
+        match self.answered.iter().find(|(of, _)| *of == status) {
+            Some((_, counter)) => counter.inc(),
+            None => self.refused(status),
+        }
     }
 
     /// A request was answered with another status code.
-    pub fn refused(&self, code: &str) {
-        self.responses.with_label_values(&[code]).inc();
+    pub fn refused(&self, status: StatusCode) {
+        self.responses.with_label_values(&[status.as_str()]).inc();
+    }
+
+    /// A request was answered and not recorded, because the configuration says so.
+    pub fn unrecorded(&self, reason: Unrecorded) {
+        self.unrecorded.with_label_values(&[reason.name()]).inc();
+    }
+
+    /// A request was not recorded, for this reason; its answer is counted besides.
+    pub fn rejected(&self, reason: &str) {
+        self.rejected.with_label_values(&[reason]).inc();
     }
 
     /// A request was answered 204 and not recorded.
@@ -191,30 +300,90 @@ impl Metrics {
         self.segment.set(segment.cast_signed());
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
-}
 
-impl Report for Metrics {
-    fn is_healthy(&self) -> bool {
-        self.state() == State::Serving && !self.is_full()
+    /// Brings what is sampled, not counted, up to date.
+    pub fn sample(&self) {
+        self.unsynced.set(self.unsynced().cast_signed());
     }
 
-    fn stats(&self) -> serde_json::Value {
+    fn unsynced(&self) -> u64 {
+        self.lanes.get().map_or(0, Lanes::unsynced)
+    }
+
+    /// What waits for the shipper was looked at.
+    pub fn backlog(&self, backlog: Backlog) {
+        self.backlog_segments.set(backlog.segments.cast_signed());
+        self.backlog_bytes.set(backlog.bytes.cast_signed());
+        self.lag_seconds.set(backlog.lag.as_secs_f64());
+    }
+
+    /// What has been counted since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let answered: u64 = self.answered.iter().map(|(_, counter)| counter.get()).sum();
+        let requests: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
+        Totals {
+            requests,
+            // Counters are read one after the other; what came in between is no refusal.
+            refused: requests.saturating_sub(answered),
+            events: self.events.get(),
+            bytes: self.event_bytes.get(),
+        }
+    }
+
+    /// How long commits have taken since the start.
+    #[must_use]
+    pub fn commits(&self) -> Latencies {
+        let metric = self.commit_seconds.metric();
+        let histogram = metric.get_histogram();
+        let cumulative =
+            histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count);
+        Latencies::from_cumulative(cumulative, histogram.get_sample_count())
+    }
+
+    /// The figures of `/stats`.
+    #[must_use]
+    pub fn stats(&self) -> serde_json::Value {
+        let by_label = |counters: &IntCounterVec| -> serde_json::Map<String, serde_json::Value> {
+            labelled(counters).map(|(label, count)| (label, count.into())).collect()
+        };
+        let commits = self.commits();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": self.state().name(),
             "disk_full": self.is_full(),
             "free_bytes": self.free_bytes.get(),
             "dropped_events": self.dropped.get(),
-            "responses_204": self.answered.get(),
+            "responses_204": self.answered[0].1.get(),
+            "responses": by_label(&self.responses),
+            "rejected": by_label(&self.rejected),
             "requests_in_flight": self.in_flight.get(),
+            "connections": self.connections.get(),
+            "unrecorded": by_label(&self.unrecorded),
+            "unsynced_events": self.unsynced(),
             "events": self.events.get(),
             "batches": self.commit_seconds.get_sample_count(),
+            "commit_p50_seconds": commits.quantile(0.5),
+            "commit_p99_seconds": commits.quantile(0.99),
             "wal_bytes": self.event_bytes.get(),
             "next_lsn": self.next_lsn.get(),
             "segment": self.segment.get(),
             "segment_bytes": self.segment_bytes.get(),
+            "backlog_segments": self.backlog_segments.get(),
+            "backlog_bytes": self.backlog_bytes.get(),
+            "lag_seconds": self.lag_seconds.get(),
         })
     }
+}
+
+/// The counters of a family with the value of their one label.
+fn labelled(counters: &IntCounterVec) -> impl Iterator<Item = (String, u64)> {
+    let families = counters.collect();
+    families.into_iter().flat_map(|mut family| family.take_metric()).map(|metric| {
+        let label = metric.get_label().first().map_or("", |label| label.value());
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // It is a count.
+        (label.to_owned(), metric.get_counter().get_value() as u64)
+    })
 }
 
 /// Counts a request while it is being answered.
@@ -225,18 +394,4 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-const VALID: &str = "names, buckets and labels are valid constants";
-
-fn counter(name: &str, help: &str) -> IntCounter {
-    IntCounter::new(name, help).expect(VALID)
-}
-
-fn gauge(name: &str, help: &str) -> IntGauge {
-    IntGauge::new(name, help).expect(VALID)
-}
-
-fn histogram(name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets)).expect(VALID)
 }

@@ -1,16 +1,18 @@
 //! From a request to an event. Bytes stay as received; nothing is decoded.
 //!
-//! The rules are the older server's, mended: `ip` is the first entry of X-Forwarded-For if the
-//! peer is a trusted proxy, else the peer; `host` is X-Forwarded-Host likewise, else Host, without
-//! its port; of Referer, User-Agent and Cookie the first header counts.
+//! The rules are the older server's, mended: `ip` is what a trusted proxy says, else the peer;
+//! `host` likewise, else Host, without its port; of Referer, User-Agent and Cookie the first header
+//! counts.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 use sewer_wal::Event;
+
+use crate::forwarded::Forwarded;
+use crate::head::Head;
 
 /// Longest text of an address: an IPv6 address with an embedded IPv4 one.
 const ADDRESS_BYTES_MAX: usize = 45;
@@ -52,21 +54,25 @@ impl Peer {
             is_trusted: ip.is_some_and(|ip| trusted_proxies.iter().any(|net| net.contains(&ip))),
         }
     }
+
+    /// Whether it is a trusted proxy.
+    pub const fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
 }
 
-/// The event that a request is.
-pub fn event<'a>(request: &'a HttpRequest, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
-    let headers = request.headers();
-    let (forwarded_for, forwarded_host) = if peer.is_trusted {
-        (first_entry(headers, &FORWARDED_FOR), first_entry(headers, &FORWARDED_HOST))
-    } else {
-        (None, None)
-    };
-    let uri = request.uri();
-    let host = forwarded_host.or_else(|| first(headers, &header::HOST));
+/// The event that a request is; `forwarded` is what a trusted proxy says.
+pub fn event<'a>(
+    head: &Head<'a>,
+    peer: &'a Peer,
+    forwarded: &Forwarded<'a>,
+    timestamp_ms: i64,
+) -> Event<'a> {
+    let (uri, headers) = (head.uri, head.headers);
+    let host = forwarded.host.or_else(|| first(headers, &header::HOST));
     Event {
         timestamp_ms,
-        ip: forwarded_for.or(peer.text.as_ref().map(AddressText::as_bytes)),
+        ip: forwarded.client.or(peer.text.as_ref().map(AddressText::as_bytes)),
         host: host.map(without_port),
         request_path: Some(uri.path().as_bytes()),
         query_string: uri.query().map(str::as_bytes),
@@ -77,18 +83,8 @@ pub fn event<'a>(request: &'a HttpRequest, peer: &'a Peer, timestamp_ms: i64) ->
     }
 }
 
-static FORWARDED_FOR: HeaderName = header::X_FORWARDED_FOR;
-static FORWARDED_HOST: HeaderName = header::X_FORWARDED_HOST;
-
 fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
     headers.get(name).map(header::HeaderValue::as_bytes)
-}
-
-/// The first entry of a comma-separated header; `None` if it is empty.
-fn first_entry<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let value = first(headers, name)?;
-    let entry = value.split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
-    (!entry.is_empty()).then_some(entry)
 }
 
 /// A host without `:port`; the brackets of an IPv6 address stay.
@@ -106,16 +102,25 @@ fn without_port(host: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::test::TestRequest;
+    use crate::config::ForwardedHeaders;
+    use actix_http::Request;
+    use actix_http::test::TestRequest;
 
     const PROXIES: &str = "10.0.0.0/8";
 
-    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> HttpRequest {
-        let request = TestRequest::with_uri(uri);
-        headers
-            .iter()
-            .fold(request, |request, header| request.append_header(*header))
-            .to_http_request()
+    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> Request {
+        let mut request = TestRequest::with_uri(uri);
+        for header in headers {
+            request.append_header(*header);
+        }
+        request.finish()
+    }
+
+    fn event<'a>(request: &'a Request, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
+        let head = Head::of(request, false);
+        let forwarded = Forwarded::from(head.headers, ForwardedHeaders::Any);
+        let forwarded = if peer.is_trusted() { forwarded } else { Forwarded::default() };
+        super::event(&head, peer, &forwarded, timestamp_ms)
     }
 
     fn peer(address: &str) -> Peer {

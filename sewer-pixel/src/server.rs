@@ -1,112 +1,250 @@
-//! The pixel port: every request becomes an event, and is answered when that is durable.
+//! The pixel port: the workers, and the layers between a connection and the handler.
+//!
+//! It is built on actix-http, the layer below actix-web: there is one handler and nothing to route.
+//! A connection first says whom it stands for (PROXY protocol) and becomes encrypted (TLS), if
+//! either is configured; then the HTTP dispatcher has it, through a stream that keeps the limits.
 
-use std::net::TcpListener;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::KeepAlive;
-use actix_web::http::header::RETRY_AFTER;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
-use ipnet::IpNet;
+use actix_http::error::{DispatchError, ParseError};
+use actix_http::{HttpService, KeepAlive, Request, StatusCode};
+use actix_server::{Server, ServerHandle};
+use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 
-use crate::commit::{Lanes, SubmitError, Submitter};
-use crate::config::{Config, OnFull};
-use crate::metrics::{Metrics, State};
-use crate::request::{Peer, event};
+use crate::commit::Lanes;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::handler::Handler;
+use crate::metrics::Metrics;
+use crate::policy::current::{Current, Policies};
+use crate::proxy;
+use crate::stream::{Guarded, Stream};
+use crate::sweep::{Connections, Open};
+use crate::tls::Tls;
 
-/// The connections that the kernel queues while the workers are busy.
-pub const BACKLOG: u32 = 4096;
+/// How long a client may take to close a connection that was closed here.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Starts the workers on the listener.
-///
-/// # Errors
-/// If they cannot be started.
-pub fn serve(
-    listener: TcpListener,
-    config: &Config,
-    lanes: Lanes,
+/// How long connections that were just accepted take to reach their worker.
+const HAND_OVER: Duration = Duration::from_millis(50);
+
+/// How often a stop looks whether all connections are closed.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// What the workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// What makes their lanes to the committer.
+    pub lanes: Lanes,
+    /// What they count in.
+    pub metrics: Arc<Metrics>,
+    /// What is answered and what is recorded.
+    pub policies: Arc<Policies>,
+    /// Certificate and key, if connections are encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// The running pixel port.
+#[derive(Debug)]
+pub struct PixelServer {
+    handle: ServerHandle,
+    server: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
+    /// The listening socket, if it is ours and not the service manager's.
+    listener: Option<TcpListener>,
     metrics: Arc<Metrics>,
-) -> std::io::Result<(Server, ServerHandle)> {
-    let trusted: Arc<[IpNet]> = config.pixel.trusted_proxies.clone().into();
-    let on_full = config.wal.on_full;
-    let server = HttpServer::new(move || {
-        let worker = Worker {
-            submitter: lanes.attach(),
-            metrics: Arc::clone(&metrics),
-            trusted_proxies: Arc::clone(&trusted),
-            on_full,
+    stopping: watch::Sender<bool>,
+    drain_timeout: Duration,
+}
+
+impl PixelServer {
+    /// Starts the workers on the listener. It is shut down at a stop unless somebody else holds it
+    /// (`is_inherited`): then new connections wait in its queue for the next pixel.
+    ///
+    /// # Errors
+    /// If they cannot be started.
+    pub fn start(
+        listener: TcpListener,
+        is_inherited: bool,
+        config: &Config,
+        shared: Shared,
+    ) -> std::io::Result<Self> {
+        let (stopping, stopping_seen) = watch::channel(false);
+        let own = if is_inherited { None } else { Some(listener.try_clone()?) };
+        let metrics = Arc::clone(&shared.metrics);
+        let worker_config = Arc::new(config.clone());
+        let server = Server::build()
+            .workers(config.workers())
+            .max_concurrent_connections(config.pixel.max_connections)
+            .disable_signals()
+            .listen("pixel", listener, move || {
+                let (config, shared) = (Arc::clone(&worker_config), shared.clone());
+                let stopping = stopping_seen.clone();
+                fn_factory(move || worker(Arc::clone(&config), shared.clone(), stopping.clone()))
+            })?
+            .run();
+        let handle = server.handle();
+        let server = actix_web::rt::spawn(server);
+        let drain_timeout = config.pixel.drain_timeout;
+        Ok(Self { handle, server, listener: own, metrics, stopping, drain_timeout })
+    }
+
+    /// Stops: no new connections, answers for the requests that have come, then the end. Idle
+    /// connections are closed; those in use are told to close by their next answer. The state in
+    /// the metrics must say before that the pixel drains.
+    ///
+    /// # Errors
+    /// What ended the server before.
+    pub async fn stop(self) -> std::io::Result<()> {
+        self.handle.pause().await;
+        tokio::time::sleep(HAND_OVER.min(self.drain_timeout)).await;
+        if let Some(listener) = self.listener {
+            // So that clients are refused at once, and do not wait in a queue that ends with us.
+            if let Err(error) = socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Read)
+            {
+                tracing::debug!(%error, "the listening socket is closed later");
+            }
+        }
+        self.stopping.send_replace(true);
+        let drained = async {
+            while self.metrics.connections() > 0 {
+                tokio::time::sleep(DRAIN_POLL).await;
+            }
         };
-        App::new().app_data(web::Data::new(worker)).default_service(web::to(pixel))
-    })
-    .workers(config.workers())
-    .max_connections(config.pixel.max_connections)
-    .keep_alive(KeepAlive::Timeout(config.pixel.keep_alive))
-    .client_request_timeout(config.pixel.header_timeout)
-    .shutdown_timeout(config.pixel.drain_timeout.as_secs())
-    .backlog(BACKLOG)
-    .disable_signals()
-    .listen(listener)?
-    .run();
-    let handle = server.handle();
-    Ok((server, handle))
+        let is_drained = tokio::time::timeout(self.drain_timeout, drained).await.is_ok();
+        self.handle.stop(is_drained).await;
+        self.server.await.map_err(std::io::Error::other)?
+    }
 }
 
-/// What one worker needs for a request.
-struct Worker {
-    submitter: Submitter,
+/// What a worker makes of connections.
+async fn worker(
+    config: Arc<Config>,
+    shared: Shared,
+    stopping: watch::Receiver<bool>,
+) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
+    let metrics = Arc::clone(&shared.metrics);
+    let connections = Connections::start(config.connection_limits(), metrics, stopping);
+    let handler = Rc::new(Handler {
+        submitter: shared.lanes.attach(),
+        metrics: Arc::clone(&shared.metrics),
+        connections: Rc::clone(&connections),
+        policy: shared.policies.follow(),
+    });
+    let asked = Rc::clone(&handler);
+    let expect = move |request: Request| std::future::ready(asked.expect(request));
+    let answer = move |request: Request| {
+        let handler = Rc::clone(&handler);
+        async move { Ok::<_, Infallible>(handler.answer(request).await) }
+    };
+    // The limits in time are kept by the sweep, for which the dispatcher needs no timers.
+    let http = HttpService::build()
+        .keep_alive(KeepAlive::Os)
+        .client_request_timeout(Duration::ZERO)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .expect(fn_service(expect))
+        .on_connect_ext(|io: &Guarded, data| {
+            data.insert(Rc::clone(io.connection()));
+        })
+        .h1(fn_service(answer));
+    let opener = Opener {
+        policy: config.pixel.proxy_protocol.then(|| shared.policies.follow()),
+        tls: shared.tls,
+        metrics: shared.metrics,
+    };
+    let http = http.new_service(()).await?;
+    let worker = Rc::new((connections, opener, http));
+    Ok(fn_service(move |tcp: TcpStream| {
+        let worker = Rc::clone(&worker);
+        async move {
+            let (connections, opener, http) = &*worker;
+            let peer = tcp.peer_addr().ok();
+            // A small answer waits for nothing. It is no harm if that cannot be had.
+            let _ = tcp.set_nodelay(true);
+            let connection = connections.open(Stream::Plain(tcp), peer);
+            if opener.open(&connection).await {
+                serve(&connection, connections, http).await;
+            }
+            Ok(())
+        }
+    }))
+}
+
+/// What happens to a connection before HTTP.
+struct Opener {
+    /// Who may speak the PROXY protocol, and must.
+    policy: Option<Current>,
+    tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
-    trusted_proxies: Arc<[IpNet]>,
-    on_full: OnFull,
 }
 
-async fn pixel(request: HttpRequest, worker: web::Data<Worker>) -> HttpResponse {
-    let _in_flight = worker.metrics.request();
-    let mut response = match record(&request, &worker).await {
-        Err(Refused::Full) if worker.on_full == OnFull::Drop => {
-            worker.metrics.dropped();
-            HttpResponse::NoContent()
+impl Opener {
+    /// Makes a connection ready; `false` if that fails, which is counted.
+    async fn open(&self, connection: &Connection) -> bool {
+        if let Some(policy) = self.policy.as_ref().map(Current::get) {
+            let header = proxy::receive(connection, policy.trusted_proxies());
+            let Some(header) = connection.within(header).await else {
+                return false;
+            };
+            match header {
+                Ok(Some(source)) => connection.peer.set(Some(source)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.metrics.closed(error.reason());
+                    return false;
+                }
+            }
         }
-        Ok(()) => {
-            worker.metrics.answered();
-            HttpResponse::NoContent()
+        if let Some(tls) = &self.tls {
+            let Stream::Plain(tcp) = connection.take_stream() else { return false };
+            let Some(accepted) = connection.within(tls.acceptor().accept(tcp)).await else {
+                return false;
+            };
+            let Ok(stream) = accepted else {
+                self.metrics.closed("tls_handshake");
+                return false;
+            };
+            connection.stream.replace(Stream::Tls(Box::new(stream)));
         }
-        Err(Refused::Submit(SubmitError::TooLarge)) => {
-            worker.metrics.refused("431");
-            HttpResponse::RequestHeaderFieldsTooLarge()
+        true
+    }
+}
+
+/// Serves the requests of a connection to its end. While it is idle it has no dispatcher, whose
+/// buffers are most of what a connection costs.
+async fn serve<H>(connection: &Open, connections: &Rc<Connections>, http: &H)
+where
+    H: Service<(Guarded, Option<SocketAddr>), Response = (), Error = DispatchError>,
+{
+    let result = loop {
+        if connection.readable().await.is_err() {
+            break Ok(());
         }
-        Err(Refused::Full | Refused::Submit(SubmitError::Overloaded | SubmitError::Closed)) => {
-            worker.metrics.refused("503");
-            let mut response = HttpResponse::ServiceUnavailable();
-            response.insert_header((RETRY_AFTER, "1"));
-            response
+        connection.wake_up();
+        let guarded = Guarded::new(Rc::clone(connection), Rc::clone(connections));
+        let result = Box::pin(http.call((guarded, connection.peer.get()))).await;
+        if result.is_err() || !connection.is_asleep() {
+            break result;
         }
     };
-    if worker.metrics.state() != State::Serving {
-        response.force_close();
+    if let Some(end) = connection.end() {
+        let status = end.status();
+        status.inspect(|status| connection.refused(*status));
+        connection.dismiss(status).await;
+    } else if let Err(DispatchError::Parse(error)) = result {
+        // The dispatcher has given its answer already.
+        connection.refused(match error {
+            ParseError::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            _ => StatusCode::BAD_REQUEST,
+        });
+        connection.dismiss(None).await;
+    } else if result.is_ok() && connection.is_ending() {
+        // It may have sent more requests than it gets answers.
+        connection.dismiss(None).await;
     }
-    response.finish()
-}
-
-/// Why a request was not recorded.
-enum Refused {
-    /// The disk is full.
-    Full,
-    /// The committer did not take the event.
-    Submit(SubmitError),
-}
-
-async fn record(request: &HttpRequest, worker: &Worker) -> Result<(), Refused> {
-    if worker.metrics.is_full() {
-        return Err(Refused::Full);
-    }
-    let peer = Peer::new(request.peer_addr(), &worker.trusted_proxies);
-    let event = event(request, &peer, now_ms());
-    worker.submitter.submit(&event).map_err(Refused::Submit)?.await.map_err(Refused::Submit)
-}
-
-/// Milliseconds since the Unix epoch; 0 while the clock stands before it.
-fn now_ms() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sewer_ops::reload::Live;
 use sewer_wal::{Layout, WalError, space};
 
+use crate::config::Config;
 use crate::metrics::Metrics;
 
 /// How often to look. At 100 MB/s of events 25 MB come in between, far below the default reserve.
@@ -37,10 +39,14 @@ impl SpaceWatch {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(layout: Layout, limits: Limits, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub fn start(
+        layout: Layout,
+        config: Arc<Live<Config>>,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let mut watch = Watch { layout, limits, metrics, was_full: false };
+        let mut watch = Watch { layout, config, metrics, was_full: false };
         watch.look();
         let run = move || {
             while !stopped.load(Ordering::Acquire) {
@@ -66,47 +72,47 @@ impl Drop for SpaceWatch {
 
 struct Watch {
     layout: Layout,
-    limits: Limits,
+    config: Arc<Live<Config>>,
     metrics: Arc<Metrics>,
     was_full: bool,
 }
 
 impl Watch {
     fn look(&mut self) {
-        match self.measure() {
+        let limits = self.config.get().limits();
+        match self.measure(&limits) {
             Ok((free_bytes, used_bytes)) => {
                 let over = |max| used_bytes.is_some_and(|used| used >= max);
-                let is_full = free_bytes < self.limits.min_free_bytes
-                    || self.limits.max_bytes.is_some_and(over);
+                let is_full =
+                    free_bytes < limits.min_free_bytes || limits.max_bytes.is_some_and(over);
                 self.metrics.space(free_bytes, is_full);
-                self.tell(is_full, free_bytes, used_bytes);
+                self.tell(&limits, is_full, free_bytes, used_bytes);
             }
             // What cannot be measured is not full; a write that fails says so by itself.
             Err(error) => tracing::warn!(%error, "cannot tell the free space"),
         }
     }
 
-    fn measure(&self) -> Result<(u64, Option<u64>), WalError> {
+    fn measure(&self, limits: &Limits) -> Result<(u64, Option<u64>), WalError> {
         let free_bytes = space::free_bytes(self.layout.root())?;
-        let used_bytes = match self.limits.max_bytes {
+        let used_bytes = match limits.max_bytes {
             Some(_) => Some(space::used_bytes(&self.layout)?),
             None => None,
         };
         Ok((free_bytes, used_bytes))
     }
 
-    fn tell(&mut self, is_full: bool, free_bytes: u64, used_bytes: Option<u64>) {
+    fn tell(&mut self, limits: &Limits, is_full: bool, free_bytes: u64, used_bytes: Option<u64>) {
         if is_full == self.was_full {
             return;
         }
         self.was_full = is_full;
         if is_full {
-            let min_free_bytes = self.limits.min_free_bytes;
             tracing::error!(
                 free_bytes,
-                min_free_bytes,
+                min_free_bytes = limits.min_free_bytes,
                 used_bytes,
-                max_bytes = self.limits.max_bytes,
+                max_bytes = limits.max_bytes,
                 "the disk is full: no event is taken until the shipper or you free space"
             );
         } else {

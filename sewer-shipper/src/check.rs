@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use nix::unistd::{AccessFlags, access};
+use sewer_ops::check::{can_be_made, print, writable};
 use sewer_wal::{Layout, WalId, sealed};
 
 use crate::config::Config;
@@ -17,26 +17,13 @@ const CLOCK_TOLERANCE_S: i64 = 60;
 
 /// Prints a line per thing that must work; `true` if all do.
 pub async fn run(config: &Config) -> bool {
-    println!("ok    configuration");
-    let results = [
+    print(&[
         ("WAL directory", wal_directory(&config.wal.dir)),
         ("shipper directory", shipper_directory(&config.shipper.dir)),
         ("clock", clock(&config.wal.dir)),
         ("status port", port(config)),
         ("destination", destination(config).await),
-    ];
-    for (what, result) in &results {
-        match result {
-            Ok(found) => println!("ok    {what}: {found}"),
-            Err(problem) => println!("FAIL  {what}: {problem}"),
-        }
-    }
-    results.iter().all(|(_, result)| result.is_ok())
-}
-
-fn writable(dir: &Path) -> Result<(), String> {
-    access(dir, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK)
-        .map_err(|e| format!("{}: {}", dir.display(), e.desc()))
+    ])
 }
 
 fn wal_directory(dir: &Path) -> Result<String, String> {
@@ -53,9 +40,7 @@ fn shipper_directory(dir: &Path) -> Result<String, String> {
         writable(dir)?;
         return Ok(format!("{} is there", dir.display()));
     }
-    let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    writable(parent).map_err(|e| format!("{e}; make it, or set shipper.dir"))?;
-    Ok(format!("{} will be made", dir.display()))
+    can_be_made(dir, "shipper.dir")
 }
 
 fn port(config: &Config) -> Result<String, String> {

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
+use sewer_ops::program::Configuration;
 
 use crate::access_log::ACCESS_LOG_CLASS;
 use crate::codec::Compression;
@@ -73,6 +76,8 @@ pub struct ShipperConfig {
 pub struct StatusConfig {
     /// The address and port to listen on.
     pub listen: SocketAddr,
+    /// The networks whose peers may see figures; health is for everyone.
+    pub allow: Vec<IpNet>,
     /// The lag beyond which health is 503; without it health does not depend on the lag.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub max_lag: Option<Duration>,
@@ -186,7 +191,11 @@ impl Default for ShipperConfig {
 
 impl Default for StatusConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8082)), max_lag: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            allow: private_networks(),
+            max_lag: None,
+        }
     }
 }
 
@@ -274,12 +283,11 @@ impl HdfsConfig {
     }
 }
 
-impl Config {
-    /// Checks what a type cannot say, and names this node.
-    ///
-    /// # Errors
-    /// One line that names the key and what it may be.
-    pub fn validate(mut self) -> Result<Self, String> {
+impl Configuration for Config {
+    const STANDARD_FILE: &'static str = STANDARD_FILE;
+
+    /// Names this node, too.
+    fn validated(mut self) -> Result<Self, String> {
         if self.shipper.host.is_empty() {
             let name = nix::unistd::gethostname().map_err(|e| {
                 format!("key `shipper.host`: the system has no host name ({e}); set one")
@@ -315,6 +323,12 @@ impl Config {
         Ok(self)
     }
 
+    fn log(&self) -> &LogConfig {
+        &self.log
+    }
+}
+
+impl Config {
     /// What a destination needs besides its URI.
     pub fn destination_options(&self) -> destination::Options {
         destination::Options {

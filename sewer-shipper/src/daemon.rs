@@ -7,9 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use sd_notify::NotifyState;
-use sewer_ops::signals::StopSignals;
+use sewer_ops::access::Allowed;
+use sewer_ops::logging::LogLevel;
+use sewer_ops::program::Sources;
+use sewer_ops::reload::Reloader;
+use sewer_ops::signals::Signals;
 use sewer_ops::status::StatusServer;
+use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::Layout;
 use sewer_wal::sealed::SealedWatch;
 use tokio::sync::{Notify, watch};
@@ -25,17 +29,19 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the watching thread may take to notice a stop.
 const WATCH_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Runs until asked to stop.
+/// Runs until asked to stop. `sources` and `log` are for reloads.
 ///
 /// # Errors
 /// What keeps it from starting, for the operator.
-pub async fn run(config: Config) -> anyhow::Result<()> {
-    let mut stop_signals = StopSignals::listen().context("listen for signals")?;
+pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("listen for signals")?;
     let listener = TcpListener::bind(config.status.listen)
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
     let mut worker = Worker::open(&config, &config.wal.dir, true)?;
     let metrics = Arc::clone(worker.metrics());
-    let status = StatusServer::start(listener, metrics.registry(), metrics)
+    let supervised = Arc::clone(&metrics);
+    let allowed = Allowed::new(config.status.allow.clone());
+    let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone())
         .context("start the status port")?;
     let sealed = Sealed::watch(&Layout::new(&config.wal.dir))?;
     tracing::info!(
@@ -48,26 +54,49 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         status = %config.status.listen,
         "shipping"
     );
-    notify(&[NotifyState::Ready, NotifyState::Status("shipping")]);
+    notify(&[NotifyState::Ready]);
+    let supervisor =
+        Supervisor::start(supervised).context("start the thread that tells systemd")?;
 
+    let reloader = reloader(&config, sources, allowed, log);
     let (stop, stopping) = watch::channel(false);
     let until = Until::Stopped { scan_interval: config.shipper.scan_interval };
     let mut shipping =
         std::pin::pin!(schedule::ship(&mut worker, until, &sealed.changed, stopping));
     tokio::select! {
         _ = &mut shipping => {}
-        signal = stop_signals.next() => {
-            tracing::info!(signal, "stopping");
+        signal = signals.reload_until_stop(reloader) => {
+            tracing::info!(signal = signal?, "stopping");
             notify(&[NotifyState::Stopping]);
             stop.send_replace(true);
-            if timeout(STOP_PATIENCE, shipping).await.is_err() {
+            let cut = tokio::select! {
+                ended = timeout(STOP_PATIENCE, shipping) => ended.is_err(),
+                _ = signals.stop() => true,
+            };
+            if cut {
                 tracing::warn!("the shipments under way are cut; the next start takes them up");
             }
         }
     }
+    drop(supervisor);
     status.stop();
     tracing::info!("stopped; what is not shipped stays in the WAL");
     Ok(())
+}
+
+/// The keys that take new values while the shipper runs.
+fn reloader(
+    config: &Config,
+    sources: Sources,
+    allowed: Allowed,
+    log: LogLevel,
+) -> Reloader<Config> {
+    let mut reloader = Reloader::new(sources, config.clone(), log);
+    reloader.part(&["status.allow"], move |config: &Config| {
+        let (allowed, networks) = (allowed.clone(), config.status.allow.clone());
+        Ok(Box::new(move || allowed.set(networks)))
+    });
+    reloader
 }
 
 /// A thread that waits for the kernel to tell of a sealed segment. The loop above looks now and
@@ -111,12 +140,5 @@ impl Drop for Sealed {
             // It only waits; a panic in it has no consequence.
             let _ = thread.join();
         }
-    }
-}
-
-/// Tells systemd, if it started us. It is no error that nobody listens.
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot notify the supervisor");
     }
 }

@@ -1,11 +1,12 @@
 //! `sewer-shipper`: delivers sealed segments to HDFS, each event exactly once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sewer_ops::{EXIT_CONFIG, EXIT_FAILED};
-use sewer_shipper::config::{Config, STANDARD_FILE};
+use sewer_ops::logging::LogLevel;
+use sewer_ops::program::{Sources, configure, finish};
+use sewer_shipper::config::Config;
 use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
 use sewer_wal::error::one_line;
 
@@ -41,36 +42,25 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    const NAME: &str = "sewer-shipper";
     let arguments = Arguments::parse();
-    let config = match configure(&arguments) {
-        Ok(config) => config,
-        Err(problem) => {
-            eprintln!("sewer-shipper: {problem}");
-            return EXIT_CONFIG.into();
+    let sources = Sources { file: arguments.config.clone(), sets: arguments.set.clone() };
+    match configure(NAME, &sources) {
+        Ok((config, log)) => {
+            let result = run(&arguments, config, sources, log);
+            finish(NAME, result.map_err(|e| one_line(e.as_ref())))
         }
-    };
-    match run(&arguments, config) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => EXIT_FAILED.into(),
-        Err(error) => {
-            eprintln!("sewer-shipper: {}", one_line(error.as_ref()));
-            EXIT_FAILED.into()
-        }
+        Err(code) => code,
     }
 }
 
-fn configure(arguments: &Arguments) -> Result<Config, String> {
-    let standard = Path::new(STANDARD_FILE);
-    let config: Config =
-        sewer_ops::config::load(standard, arguments.config.as_deref(), &arguments.set)
-            .map_err(|e| e.to_string())?;
-    let config = config.validate()?;
-    sewer_ops::logging::init(&config.log)?;
-    Ok(config)
-}
-
 /// `true` if what was asked for was done.
-fn run(arguments: &Arguments, config: Config) -> anyhow::Result<bool> {
+fn run(
+    arguments: &Arguments,
+    config: Config,
+    sources: Sources,
+    log: LogLevel,
+) -> anyhow::Result<bool> {
     // Two threads are enough: encoding has threads of its own, and HDFS a runtime of its own.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -93,7 +83,7 @@ fn run(arguments: &Arguments, config: Config) -> anyhow::Result<bool> {
         if arguments.replay {
             return replay::run(&config, arguments.wal.as_deref()).await;
         }
-        daemon::run(config).await.map(|()| true)
+        daemon::run(config, sources, log).await.map(|()| true)
     });
     // A call that hangs must not keep the process from ending.
     runtime.shutdown_background();

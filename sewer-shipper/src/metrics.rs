@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, gauges};
 use sewer_ops::status::Report;
+use sewer_ops::supervisor::Supervised;
 
 use crate::backlog::{Totals, now_ms};
 use crate::plan::Plan;
@@ -325,5 +326,15 @@ impl Report for Metrics {
             }
             None => self.oldest_seconds.reset(),
         }
+    }
+}
+
+impl Supervised for Metrics {
+    fn status(&self) -> String {
+        let (segments, lag_s) = (self.backlog_segments.get(), self.lag().as_secs());
+        let seen = self.seen();
+        let failing = seen.failing.values().next();
+        let failing = failing.map_or_else(String::new, |f| format!("; failing: {}", f.reason));
+        format!("shipping: {segments} segments wait, lag {lag_s} s{failing}")
     }
 }

@@ -23,9 +23,10 @@ pub fn check<T: Serialize + DeserializeOwned + Default + Debug + PartialEq>(name
     let known = known_keys::<T>();
     assert_eq!(keys_in(&text, true), known, "the keys of {name}, commented or not, in order");
     let with_default = sorted(keys_in(&text, false));
-    assert_eq!(with_default, keys_of(&T::default()), "the keys of {name} that have a default");
-    let everything = parse::<T>(&uncomment(&text));
-    assert_eq!(keys_of(&everything), sorted(known), "the keys of {name} with all uncommented");
+    let defaults = keys_of(&T::default(), &known);
+    assert_eq!(with_default, defaults, "the keys of {name} that have a default");
+    let everything = keys_of(&parse::<T>(&uncomment(&text)), &known);
+    assert_eq!(everything, sorted(known), "the keys of {name} with all uncommented");
 }
 
 /// What the daemon makes of a file with this text.
@@ -36,30 +37,45 @@ fn parse<T: Serialize + DeserializeOwned + Default>(text: &str) -> T {
     load(&file, Some(&file), &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Every `section.key` that the code knows, in its order.
+/// Every `section.key` that the code knows, in its order; `section.key.key` in tables.
 fn known_keys<T: Serialize + DeserializeOwned + Default + Debug>() -> Vec<String> {
-    let mut keys = Vec::new();
-    for section in known_beside::<T>(UNKNOWN) {
-        let in_section = known_beside::<T>(&format!("{section}.{UNKNOWN}"));
-        keys.extend(in_section.iter().map(|key| format!("{section}.{key}")));
+    let sections = known_beside::<T>(&format!("{UNKNOWN}=1")).expect("nobody knows this section");
+    sections.iter().flat_map(|section| known_in::<T>(section)).collect()
+}
+
+/// The keys in a table, or in each table of an array.
+fn known_in<T: Serialize + DeserializeOwned + Default + Debug>(table: &str) -> Vec<String> {
+    let in_table = || known_beside::<T>(&format!("{table}.{UNKNOWN}=1"));
+    let in_array = || known_beside::<T>(&format!("{table}=[{{{UNKNOWN}=1}}]"));
+    match in_table().or_else(in_array) {
+        Some(keys) => {
+            keys.iter().flat_map(|key| known_in::<T>(&format!("{table}.{key}"))).collect()
+        }
+        None => vec![table.to_owned()],
     }
-    keys
 }
 
-/// The keys that the daemon offers instead of an unknown one.
-fn known_beside<T: Serialize + DeserializeOwned + Default + Debug>(unknown: &str) -> Vec<String> {
+/// The keys that the daemon offers instead of the unknown one in `set`; none if it knows all keys
+/// there, or there are none.
+fn known_beside<T: Serialize + DeserializeOwned + Default + Debug>(
+    set: &str,
+) -> Option<Vec<String>> {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let answer = load::<T>(&directory.path().join("absent"), None, &[format!("{unknown}=1")])
-        .expect_err("nobody knows this key")
-        .to_string();
-    let (_, known) = answer.split_once("; known here: ").unwrap_or_else(|| panic!("{answer}"));
-    known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+    let answer = load::<T>(&directory.path().join("absent"), None, &[set.to_owned()]);
+    let answer = answer.err()?.to_string();
+    let (_, known) = answer.split_once("; known here: ")?;
+    Some(known.split(", ").map(|key| key.trim_matches('`').to_owned()).collect())
 }
 
-/// Every `section.key` that a configuration has a value for, sorted.
-fn keys_of(config: &impl Serialize) -> Vec<String> {
+/// Every `section.key` that a configuration has a value for, sorted. A table whose keys are the
+/// operator's own is one key.
+fn keys_of(config: &impl Serialize, known: &[String]) -> Vec<String> {
     let text = toml::to_string(config).expect("a configuration can be written as TOML");
-    sorted(keys_in(&text, false))
+    let known_key = |key: String| {
+        let is_in = |table: &&String| key.strip_prefix(*table).is_some_and(|r| r.starts_with('.'));
+        known.iter().find(is_in).cloned().unwrap_or(key)
+    };
+    sorted(keys_in(&text, false).into_iter().map(known_key).collect())
 }
 
 fn sorted(mut keys: Vec<String>) -> Vec<String> {
@@ -73,7 +89,7 @@ fn keys_in(text: &str, commented: bool) -> Vec<String> {
     let mut keys = Vec::new();
     for line in text.lines() {
         let line = if commented { uncommented(line).unwrap_or(line) } else { line };
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = header_of(line) {
             name.clone_into(&mut section);
         } else if let Some(key) = key_of(line) {
             keys.push(format!("{section}.{key}"));
@@ -86,9 +102,17 @@ fn uncomment(text: &str) -> String {
     text.lines().map(|line| uncommented(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The key in a comment such as `# key = 1`; prose is no key.
+/// The key in a comment such as `# key = 1`, or the header of a table; prose is neither.
 fn uncommented(line: &str) -> Option<&str> {
-    line.strip_prefix("# ").filter(|rest| key_of(rest).is_some())
+    let rest = line.strip_prefix("# ")?;
+    (key_of(rest).is_some() || header_of(rest).is_some()).then_some(rest)
+}
+
+/// The name in `[name]` or `[[name]]`.
+fn header_of(line: &str) -> Option<&str> {
+    let name = line.strip_prefix('[')?.strip_suffix(']')?;
+    let name = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(name);
+    name.bytes().all(|b| b.is_ascii_lowercase() || b"_.".contains(&b)).then_some(name)
 }
 
 fn key_of(line: &str) -> Option<&str> {

@@ -36,8 +36,21 @@ pub enum ConfigError {
 }
 
 /// The sections of either daemon, for telling a misspelt variable from the other daemon's.
-const SECTIONS: [&str; 9] =
-    ["pixel", "status", "wal", "log", "shipper", "destination", "roll", "retry", "hdfs"];
+const SECTIONS: [&str; 13] = [
+    "pixel",
+    "cors",
+    "event",
+    "privacy",
+    "cookie",
+    "status",
+    "wal",
+    "log",
+    "shipper",
+    "destination",
+    "roll",
+    "retry",
+    "hdfs",
+];
 
 /// Reads the configuration `T`.
 ///

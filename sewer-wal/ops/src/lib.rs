@@ -1,15 +1,23 @@
 //! What both daemons need around their work, and the WAL does not:
+//! - [`program`] from the command line to an exit code
 //! - [`config`] one configuration from defaults, file, environment and flags, strict about keys
-//! - [`metrics`] metrics made and registered in one step
+//! - [`reload`] that configuration read again while the daemon runs
 //! - [`logging`] the log on standard error
-//! - [`status`] the status port: health, metrics, statistics
-//! - [`signals`] when to stop
+//! - [`metrics`] metrics made and registered in one step
+//! - [`status`] the status port: health, metrics, statistics; [`access`] who may see them
+//! - [`signals`] when to stop, when to reload; [`supervisor`] what systemd is told
+//! - [`check`] the lines of `--check`
 
+pub mod access;
+pub mod check;
 pub mod config;
 pub mod logging;
 pub mod metrics;
+pub mod program;
+pub mod reload;
 pub mod signals;
 pub mod status;
+pub mod supervisor;
 
 /// Exit code: the work failed.
 pub const EXIT_FAILED: u8 = 1;

@@ -4,9 +4,12 @@
 //! All of them, if a name is malformed or registered twice: a mistake that every start would show.
 
 use prometheus::core::Collector;
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
 
-const VALID: &str = "names and labels are valid constants, each registered once";
+const VALID: &str = "names, labels and buckets are valid constants, each registered once";
 
 fn registered<T: Collector + Clone + 'static>(registry: &Registry, metric: T) -> T {
     registry.register(Box::new(metric.clone())).expect(VALID);
@@ -42,4 +45,18 @@ pub fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> I
 #[must_use]
 pub fn float_gauge(registry: &Registry, name: &str, help: &str) -> Gauge {
     registered(registry, Gauge::new(name, help).expect(VALID))
+}
+
+/// How often something was how large: counts in buckets, each `factor` times as wide as the one
+/// before it, the first up to `start`.
+#[must_use]
+pub fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    (start, factor, count): (f64, f64, usize),
+) -> Histogram {
+    let buckets = prometheus::exponential_buckets(start, factor, count).expect(VALID);
+    let options = HistogramOpts::new(name, help).buckets(buckets);
+    registered(registry, Histogram::with_opts(options).expect(VALID))
 }

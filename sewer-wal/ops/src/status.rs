@@ -1,16 +1,21 @@
-//! The status port of a daemon: `/metrics` for Prometheus, `/stats` as JSON, and health on every
-//! other path: 200 with `Content-Length: 0`, or 503 while the daemon cannot do its work.
+//! The status port of a daemon: `/metrics` for Prometheus, `/stats` as JSON, further pages of the
+//! daemon, and health on every other path: 200 with `Content-Length: 0`, or 503 while the daemon
+//! cannot do its work. Health is for everyone; the rest is for the networks of `status.allow`.
 
+use std::borrow::Cow;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::header::{CACHE_CONTROL, ContentType};
+use actix_web::http::Method;
+use actix_web::http::header::{self, CACHE_CONTROL, ContentType};
 use actix_web::rt::System;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::access::Allowed;
 
 /// What a daemon tells about itself. Called from the status server's own thread; must not block.
 pub trait Report: Send + Sync + 'static {
@@ -20,9 +25,33 @@ pub trait Report: Send + Sync + 'static {
     /// The figures of `/stats`.
     fn stats(&self) -> serde_json::Value;
 
+    /// The paths of further pages.
+    fn pages(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The page at one of these paths.
+    fn page(&self, _path: &str) -> Option<Page> {
+        None
+    }
+
     /// Brings the metrics that are sampled, not counted, up to date.
     fn sample(&self) {}
 }
+
+/// A page of the status port.
+#[derive(Debug)]
+pub struct Page {
+    /// Its content type.
+    pub content_type: &'static str,
+    /// What it shows.
+    pub body: Cow<'static, str>,
+}
+
+/// What a page may do: run what is in it, and ask the port that it came from.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
+    style-src 'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; \
+    form-action 'none'; frame-ancestors 'none'";
 
 /// The status port, served on a thread of its own: it answers however busy the daemon is.
 #[derive(Debug)]
@@ -40,12 +69,13 @@ impl StatusServer {
         listener: TcpListener,
         registry: Registry,
         report: Arc<dyn Report>,
+        allowed: Allowed,
     ) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let (sender, receiver) = sync_channel(1);
         let run = move || {
             System::new().block_on(async move {
-                let server = match server(listener, registry, report) {
+                let server = match server(listener, State { registry, report, allowed }) {
                     Ok(server) => server,
                     Err(error) => {
                         // Whoever started the thread waits for this.
@@ -74,18 +104,10 @@ impl StatusServer {
     }
 }
 
-fn server(
-    listener: TcpListener,
-    registry: Registry,
-    report: Arc<dyn Report>,
-) -> std::io::Result<Server> {
-    let state = web::Data::new(State { registry, report });
+fn server(listener: TcpListener, state: State) -> std::io::Result<Server> {
+    let state = web::Data::new(state);
     let server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .route("/metrics", web::get().to(metrics))
-            .route("/stats", web::get().to(stats))
-            .default_service(web::to(health))
+        App::new().app_data(state.clone()).default_service(web::to(answer))
     })
     .workers(1)
     .disable_signals()
@@ -98,9 +120,53 @@ fn server(
 struct State {
     registry: Registry,
     report: Arc<dyn Report>,
+    allowed: Allowed,
 }
 
-async fn health(state: web::Data<State>) -> HttpResponse {
+async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+    let path = request.path();
+    let is_open = !(path == "/metrics" || path == "/stats" || state.report.pages().contains(&path));
+    if is_open {
+        return health(&state);
+    }
+    if let Some(refusal) = refuse(&request, &state) {
+        return refusal;
+    }
+    let mut response = HttpResponse::Ok();
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    match path {
+        "/metrics" => metrics(&state),
+        "/stats" => {
+            let text = format!("{:#}\n", state.report.stats());
+            response.content_type(ContentType::json()).body(text)
+        }
+        _ => match state.report.page(path) {
+            Some(Page { content_type, body }) => response
+                .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+                .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+                .content_type(content_type)
+                .body(body.into_owned()),
+            None => HttpResponse::NotFound().finish(),
+        },
+    }
+}
+
+/// The answer to those who may not see figures, or do not ask to see them.
+fn refuse(request: &HttpRequest, state: &State) -> Option<HttpResponse> {
+    // A peer without an address is none.
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    if !peer.is_some_and(|peer| state.allowed.contains(peer)) {
+        let peer = peer.map_or_else(|| "this peer".to_owned(), |peer| peer.to_string());
+        return Some(HttpResponse::Forbidden().body(format!("status.allow has no {peer}\n")));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let allow = (header::ALLOW, "GET, HEAD");
+        return Some(HttpResponse::MethodNotAllowed().insert_header(allow).finish());
+    }
+    None
+}
+
+fn health(state: &State) -> HttpResponse {
     let mut response = if state.report.is_healthy() {
         HttpResponse::Ok()
     } else {
@@ -109,7 +175,7 @@ async fn health(state: web::Data<State>) -> HttpResponse {
     response.insert_header((CACHE_CONTROL, "no-store")).finish()
 }
 
-async fn metrics(state: web::Data<State>) -> HttpResponse {
+fn metrics(state: &State) -> HttpResponse {
     state.report.sample();
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
@@ -117,9 +183,4 @@ async fn metrics(state: web::Data<State>) -> HttpResponse {
         Ok(()) => HttpResponse::Ok().content_type(encoder.format_type()).body(text),
         Err(e) => HttpResponse::InternalServerError().body(e.to_string()),
     }
-}
-
-async fn stats(state: web::Data<State>) -> HttpResponse {
-    let text = format!("{:#}\n", state.report.stats());
-    HttpResponse::Ok().content_type(ContentType::json()).body(text)
 }

@@ -139,6 +139,11 @@ impl HadoopJars {
         Ok(Self { java, lib: lib.to_owned(), classes })
     }
 
+    /// The directory of our compiled classes, that of `packaging/hadoop` included.
+    pub fn classes(&self) -> &Path {
+        &self.classes
+    }
+
     /// A command that runs `main` of a class, with `conf` first on the classpath.
     /// These jars, unless the configuration names others.
     ///

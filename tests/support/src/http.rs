@@ -28,7 +28,7 @@ pub struct Response {
     pub status: u16,
     /// The status line and the headers, as received.
     pub head: String,
-    /// The body.
+    /// The body; what is no UTF-8 is U+FFFD.
     pub body: String,
 }
 
@@ -51,6 +51,20 @@ impl Connection {
         Ok(Self { stream, unread: Vec::new() })
     }
 
+    /// Everything that comes until the peer closes.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.unread);
+        match self.stream.read_to_end(&mut rest) {
+            Err(e) if e.kind() != ErrorKind::ConnectionReset => Err(e),
+            _ => Ok(rest),
+        }
+    }
+
+    /// Ends it by a reset.
+    pub fn reset(self) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
+    }
+
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
@@ -58,6 +72,21 @@ impl Connection {
 
     /// Reads the next answer.
     pub fn receive(&mut self) -> io::Result<Response> {
+        let mut response = self.receive_head()?;
+        let length = match response.header("content-length") {
+            Some(text) => text.parse().map_err(|_| invalid("a length that is no number"))?,
+            None => 0,
+        };
+        while self.unread.len() < length {
+            self.read_more()?;
+        }
+        response.body = String::from_utf8_lossy(&self.unread[..length]).into_owned();
+        self.unread.drain(..length);
+        Ok(response)
+    }
+
+    /// Reads an answer that has no body, whatever its head says: that to HEAD, and 100 Continue.
+    pub fn receive_head(&mut self) -> io::Result<Response> {
         let head_bytes = loop {
             if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break end + 4;
@@ -70,18 +99,8 @@ impl Connection {
         let head = String::from_utf8_lossy(&self.unread[..head_bytes]).into_owned();
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| invalid("no status line"))?;
-        let mut response = Response { status, head, body: String::new() };
-        let length = match response.header("content-length") {
-            Some(text) => text.parse().map_err(|_| invalid("a length that is no number"))?,
-            None => 0,
-        };
-        while self.unread.len() < head_bytes + length {
-            self.read_more()?;
-        }
-        let body = self.unread[head_bytes..head_bytes + length].to_vec();
-        response.body = String::from_utf8(body).map_err(|_| invalid("a body that is no text"))?;
-        self.unread.drain(..head_bytes + length);
-        Ok(response)
+        self.unread.drain(..head_bytes);
+        Ok(Response { status, head, body: String::new() })
     }
 
     /// Sends a whole request and reads its answer.

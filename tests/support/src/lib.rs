@@ -4,6 +4,7 @@
 //! - [`pixel`]: a pixel that can be killed and started again, and its WAL read by `sewer-wal`.
 //! - [`shipper`]: a shipper likewise, on the WAL of such a pixel.
 //! - [`process`]: any of our programs, started, signalled and waited for.
+//! - [`supervised`]: one of them as its supervisor hears it.
 //! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
 //! - [`wal`]: WALs written by the library, with any events.
@@ -14,8 +15,10 @@
 //! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of Hadoop's.
+//! - [`spark`]: Spark in local mode.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
 //! - [`sweep`]: many runs of one test at different points.
+//! - [`tools`]: programs that are not ours.
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
 //!   while a daemon is down, chance that can be repeated.
 
@@ -38,7 +41,10 @@ pub mod random;
 pub mod rows;
 pub mod shipper;
 pub mod small_disk;
+pub mod spark;
+pub mod supervised;
 pub mod sweep;
+pub mod tools;
 pub mod varied;
 pub mod wal;
 mod watch;

@@ -60,6 +60,8 @@ pub struct Record {
     pub unanswered: BTreeMap<u64, ErrorKind>,
     /// The numbers that got another answer, with its status code.
     pub refused: BTreeMap<u64, u16>,
+    /// How many connections could not be made.
+    pub unconnected: u64,
     /// The longest time that a 204 took.
     pub slowest: Duration,
 }
@@ -137,6 +139,7 @@ impl Shared {
                 connection.or_else(|| Connection::open(&self.options.address).ok())
             else {
                 connection = None;
+                record.unconnected += 1;
                 std::thread::sleep(RECONNECT_PAUSE);
                 continue;
             };
@@ -194,6 +197,7 @@ impl Record {
         self.acknowledged.extend(other.acknowledged);
         self.unanswered.extend(other.unanswered);
         self.refused.extend(other.refused);
+        self.unconnected += other.unconnected;
         self.slowest = self.slowest.max(other.slowest);
     }
 

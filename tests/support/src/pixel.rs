@@ -3,6 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -46,9 +48,11 @@ impl Pixel {
         let (traffic, status) = (ports::reserve(), ports::reserve());
         let config = format!(
             "[pixel]\nlisten = \"{}\"\ndrain_timeout = \"2s\"\n[status]\nlisten = \"{}\"\n\
-             [wal]\ndir = \"{}\"\nroll_interval = \"200ms\"\n",
+             history = \"{}\"\n[wal]\ndir = \"{}\"\nroll_interval = \"200ms\"\n",
             traffic.address(),
             status.address(),
+            // A WAL that a test puts elsewhere is there alone.
+            directory.join("history").display(),
             directory.join("wal").display()
         );
         fs::write(directory.join("pixel.toml"), config).expect("write pixel.toml");
@@ -88,6 +92,21 @@ impl Pixel {
         let log = self.directory.join("pixel.log");
         let (args, environment) = (self.args(), &self.environment);
         self.process = Some(Process::start_with(&self.binary, &args, environment, &log));
+    }
+
+    /// Starts it as systemd does with a listening socket for its traffic, and waits for nothing.
+    ///
+    /// # Panics
+    /// If the socket cannot be passed on.
+    pub fn start_with_socket(&mut self, socket: &TcpListener) {
+        self.start_with(socket.try_clone().expect("duplicate a descriptor").into());
+    }
+
+    /// The same with any descriptor in place of the socket.
+    pub fn start_with(&mut self, descriptor: OwnedFd) {
+        let log = self.directory.join("pixel.log");
+        let args = self.args();
+        self.process = Some(Process::start_with_socket(&self.binary, &args, &log, descriptor));
     }
 
     /// Waits until its status port answers 200.

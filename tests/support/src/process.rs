@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -73,11 +74,33 @@ impl Process {
         environment: &[(String, String)],
         log: &Path,
     ) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("open a log");
         let mut command = Command::new(binary);
-        let child = without_own_variables(command.args(args))
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+        let command = without_own_variables(command.args(args));
+        let variables = environment.iter().map(|(name, value)| (name, value));
+        Self::spawn(command.envs(variables).stdin(Stdio::null()), binary, log)
+    }
+
+    /// Starts `binary` with a listening socket as systemd hands one over: as descriptor 3, with
+    /// variables that say so.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start_with_socket<S: AsRef<OsStr>>(
+        binary: &Path,
+        args: &[S],
+        log: &Path,
+        socket: OwnedFd,
+    ) -> Self {
+        let hand_over = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", hand_over]).arg(binary).args(args).stdin(socket);
+        let command = without_own_variables(command);
+        Self::spawn(command, binary, log)
+    }
+
+    fn spawn(command: &mut Command, binary: &Path, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).expect("open a log");
+        let child = command
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
@@ -92,6 +115,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Its resident memory in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .unwrap_or_else(|e| panic!("look at {}: {e}", self.name));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no resident size in {status}")) << 10
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         let running = self.child.try_wait().expect("wait for a child of ours").is_none();
@@ -104,6 +139,11 @@ impl Process {
     /// Sends SIGTERM.
     pub fn terminate(&mut self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::SIGHUP);
     }
 
     /// Sends SIGSTOP.
@@ -153,10 +193,14 @@ impl Process {
         }
     }
 
+    /// Its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         format!("--- {}: {}\n{}\n", self.name, self.log.display(), tail.join("\n"))

@@ -43,6 +43,11 @@ impl Random {
         self.next() % end
     }
 
+    /// A byte.
+    pub fn byte(&mut self) -> u8 {
+        u8::try_from(self.below(256)).expect("below 256")
+    }
+
     /// One of a few.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         let place = self.below(from.len() as u64);

@@ -1,0 +1,252 @@
+//! What is answered and what is recorded, as the operator wants it.
+//!
+//! It is plain functions of a request's head and body, made once from the configuration:
+//! - [`Policy::plan`] from the head alone: the answer, and whether there is an event
+//!   ([`routes`], [`cors`], [`privacy`], [`visitor`]; [`answer`] is what the answers are)
+//! - [`Recording::with_event`] makes the event and takes from it what is not to be recorded
+//!   ([`fields`], [`drop_rules`], [`privacy`], [`address`])
+//! - [`current`] lets it be replaced while requests are answered
+
+pub mod address;
+pub mod answer;
+pub mod cors;
+pub mod current;
+pub mod drop_rules;
+pub mod fields;
+pub mod privacy;
+pub mod routes;
+pub mod visitor;
+
+use actix_http::header::HeaderMap;
+use ipnet::IpNet;
+use sewer_wal::Event;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use self::answer::{Answer, Content};
+use self::cors::Cors;
+use self::drop_rules::DropRules;
+use self::fields::Fields;
+use self::privacy::Privacy;
+use self::routes::{Route, Routes};
+use self::visitor::{Visitor, VisitorCookie};
+use crate::config::{Ack, Config, ForwardedHeaders, Honour, OnFull};
+use crate::forwarded::Forwarded;
+use crate::head::Head;
+use crate::request::{Peer, event};
+
+/// The rules of a configuration, ready to use.
+#[derive(Debug)]
+pub struct Policy {
+    trusted_proxies: Box<[IpNet]>,
+    forwarded_headers: ForwardedHeaders,
+    body_bytes_max: usize,
+    on_full: OnFull,
+    routes: Routes,
+    cors: Option<Cors>,
+    fields: Fields,
+    drop_rules: DropRules,
+    privacy: Privacy,
+    cookie: Option<VisitorCookie>,
+}
+
+/// Why a request was answered and not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// It asked for `/robots.txt` or the like.
+    WellKnown,
+    /// Its route says `log = false`.
+    Route,
+    /// A browser asked whether it may send a request.
+    Preflight,
+    /// The browser does not want to be tracked, and `[privacy]` says `skip`.
+    Privacy,
+    /// A rule of `[[event.drop]]` matched.
+    DropRule,
+}
+
+impl Unrecorded {
+    /// Every reason, each at the place of its number.
+    pub const ALL: [Self; 5] =
+        [Self::WellKnown, Self::Route, Self::Preflight, Self::Privacy, Self::DropRule];
+
+    /// The reason in the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WellKnown => "well_known",
+            Self::Route => "route",
+            Self::Preflight => "preflight",
+            Self::Privacy => "privacy",
+            Self::DropRule => "drop_rule",
+        }
+    }
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub enum Plan<'a> {
+    /// It is answered at once and not recorded.
+    Answer(Answer, Unrecorded),
+    /// It is recorded, and answered when it has its ack.
+    Record(Recording<'a>),
+}
+
+/// A request that is to be recorded.
+#[derive(Debug)]
+pub struct Recording<'a> {
+    policy: &'a Policy,
+    route: &'a Route,
+    is_anonymous: bool,
+    visitor: Option<Visitor<'a>>,
+    /// The answer once it is.
+    pub answer: Answer,
+}
+
+impl Policy {
+    /// The rules of a configuration.
+    ///
+    /// # Errors
+    /// One line that names the key and what it may be.
+    pub fn new(config: &Config) -> Result<Self, String> {
+        let (routes, fields) = (Routes::new(config)?, Fields::new(config)?);
+        let names = fields.names(config, &routes)?;
+        Ok(Self {
+            trusted_proxies: config.pixel.trusted_proxies.clone().into(),
+            forwarded_headers: config.pixel.forwarded_headers,
+            body_bytes_max: usize::try_from(config.pixel.max_body_bytes.as_u64())
+                .unwrap_or(usize::MAX),
+            on_full: config.wal.on_full,
+            drop_rules: DropRules::new(&config.event.drop, &names)?,
+            cors: Cors::new(&config.cors)?,
+            privacy: Privacy::new(&config.privacy)?,
+            cookie: VisitorCookie::new(&config.cookie)?,
+            routes,
+            fields,
+        })
+    }
+
+    /// Whose forwarded headers are believed.
+    #[must_use]
+    pub fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+
+    /// The size above which a body is refused.
+    #[must_use]
+    pub const fn body_bytes_max(&self) -> usize {
+        self.body_bytes_max
+    }
+
+    /// What a request gets while the disk is full.
+    #[must_use]
+    pub const fn on_full(&self) -> OnFull {
+        self.on_full
+    }
+
+    /// What the head of a request asks for.
+    pub fn plan<'a>(&'a self, head: &Head<'a>) -> Plan<'a> {
+        let route = self.routes.find(head.uri.path());
+        let mut answer = Answer { content: route.content, headers: Vec::new() };
+        if let Some(cors) = &self.cors {
+            if Cors::is_preflight(head) {
+                answer.content = Content::Nothing;
+                cors.answer_preflight(head, &mut answer.headers);
+                return Plan::Answer(answer, Unrecorded::Preflight);
+            }
+            cors.grant(head, &mut answer.headers);
+        }
+        if let Some(why) = route.unrecorded {
+            return Plan::Answer(answer, why);
+        }
+        let wish = self.privacy.wish(head.headers);
+        if wish == Honour::Skip {
+            return Plan::Answer(answer, Unrecorded::Privacy);
+        }
+        let is_anonymous = wish == Honour::Anonymous;
+        let cookie = self.cookie.as_ref().filter(|_| !is_anonymous);
+        let visitor = cookie.map(|cookie| cookie.visitor(head, &mut answer));
+        Plan::Record(Recording { policy: self, route, is_anonymous, visitor, answer })
+    }
+
+    fn forwarded<'a>(&self, peer: &Peer, headers: &'a HeaderMap) -> Forwarded<'a> {
+        if peer.is_trusted() {
+            Forwarded::from(headers, self.forwarded_headers)
+        } else {
+            Forwarded::default()
+        }
+    }
+}
+
+impl Recording<'_> {
+    /// When the answer is sent.
+    #[must_use]
+    pub const fn ack(&self) -> Ack {
+        self.route.ack
+    }
+
+    /// Whether the event has the body of the request.
+    #[must_use]
+    pub const fn has_body(&self) -> bool {
+        self.route.body
+    }
+
+    /// Makes the event and hands it on; `None` if a drop rule says that there is none.
+    pub fn with_event<R>(
+        &self,
+        head: &Head<'_>,
+        body: Option<&[u8]>,
+        timestamp_ms: i64,
+        submit: impl FnOnce(&Event<'_>) -> R,
+    ) -> Option<R> {
+        let Policy { fields, privacy, drop_rules, .. } = self.policy;
+        let peer = Peer::new(head.peer, &self.policy.trusted_proxies);
+        let forwarded = self.policy.forwarded(&peer, head.headers);
+        let mut uuid = [0; uuid::fmt::Hyphenated::LENGTH];
+        let mut event = event(head, &peer, &forwarded, timestamp_ms);
+        let extra = &mut event.extra;
+        if fields.method {
+            extra.push((fields::METHOD, head.method.as_str().as_bytes()));
+        }
+        if fields.scheme {
+            let own: &[u8] = if head.is_tls { b"https" } else { b"http" };
+            extra.push((fields::SCHEME, forwarded.proto.unwrap_or(own)));
+        }
+        fields.push_headers(head, extra);
+        if let Some(body) = body {
+            extra.push((fields::BODY, body));
+        }
+        if let Some(visitor) = &self.visitor {
+            extra.push((fields::VISITOR, visitor.as_bytes()));
+        }
+        for (name, value) in &self.route.fields {
+            extra.push((name, value.as_bytes()));
+        }
+        if fields.uuid {
+            extra.push((fields::UUID, uuid_of(timestamp_ms, &mut uuid)));
+        }
+        if drop_rules.matches(&event) {
+            return None;
+        }
+        let (mut address, mut cookies) = (String::new(), Vec::new());
+        if self.is_anonymous {
+            (event.ip, event.cookies, event.referer) = (None, None, None);
+            event.extra.retain(|(name, _)| !fields.is_header(name));
+        } else {
+            let text = &mut address;
+            event.ip = event.ip.and_then(|ip| privacy.address.apply(ip, timestamp_ms, text));
+            event.cookies = event.cookies.and_then(|all| privacy.cookies(all, &mut cookies));
+        }
+        Some(submit(&event))
+    }
+}
+
+/// A UUID of version 7: the event's time, and chance.
+fn uuid_of(timestamp_ms: i64, text: &mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &[u8] {
+    let ms = timestamp_ms.unsigned_abs();
+    let nanos = u32::try_from(ms % 1000 * 1_000_000).expect("below a second");
+    let uuid = Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1000, nanos));
+    uuid.hyphenated().encode_lower(text).as_bytes()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! From the command line to an exit code: what the `main` of both daemons does.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::logging::{self, LogConfig, LogLevel};
+use crate::{EXIT_CONFIG, EXIT_FAILED, config};
+
+/// The configuration of a daemon.
+pub trait Configuration: Clone + Default + Serialize + DeserializeOwned + Send + 'static {
+    /// Where it is unless `--config` says otherwise.
+    const STANDARD_FILE: &'static str;
+
+    /// Checks what a type cannot say, and fills in what only the system knows.
+    ///
+    /// # Errors
+    /// One line that names the key and what it may be.
+    fn validated(self) -> Result<Self, String>;
+
+    /// `[log]`.
+    fn log(&self) -> &LogConfig;
+}
+
+/// Where the configuration comes from, by the command line; the same for a reload as for a start.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// Every `--set`.
+    pub sets: Vec<String>,
+}
+
+impl Sources {
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// A line for the operator.
+    pub fn load<C: Configuration>(&self) -> Result<C, String> {
+        let standard = Path::new(C::STANDARD_FILE);
+        let config: C =
+            config::load(standard, self.file.as_deref(), &self.sets).map_err(|e| e.to_string())?;
+        config.validated()
+    }
+}
+
+/// Loads the configuration and starts the log. What is wrong is printed, with the program's name.
+///
+/// # Errors
+/// The code to exit with.
+pub fn configure<C: Configuration>(
+    name: &str,
+    sources: &Sources,
+) -> Result<(C, LogLevel), ExitCode> {
+    let configured = sources.load().and_then(|config: C| {
+        let level = logging::init(config.log())?;
+        Ok((config, level))
+    });
+    configured.map_err(|problem| {
+        eprintln!("{name}: {problem}");
+        EXIT_CONFIG.into()
+    })
+}
+
+/// The exit code of work that was done or not, or that failed; then its error is printed.
+pub fn finish(name: &str, result: Result<bool, impl Display>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => EXIT_FAILED.into(),
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            EXIT_FAILED.into()
+        }
+    }
+}

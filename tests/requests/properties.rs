@@ -1,0 +1,92 @@
+//! What holds for the step from any bytes to events, as a function that the property tests and the
+//! fuzz target share: the HTTP library's own decoder, then the limits, the policy and the event as
+//! the handler applies them. It panics where a promise is broken.
+
+use std::net::SocketAddr;
+
+use actix_codec::Decoder as _;
+use actix_http::h1::{Codec, Message};
+use actix_http::{Request, ServiceConfig};
+use bytes::BytesMut;
+use sewer_pixel::config::Config;
+use sewer_pixel::head::Head;
+use sewer_pixel::intake;
+use sewer_pixel::policy::{Plan, Policy};
+use sewer_wal::Event;
+
+/// What one thread needs to try many inputs.
+pub struct Trial {
+    system: actix_web::rt::SystemRunner,
+    config: Config,
+    policies: [Policy; 2],
+}
+
+impl Trial {
+    /// With the policy of the defaults, and with one in which everything is on.
+    pub fn new() -> Self {
+        let config = Config::default();
+        let mut all = Config::default();
+        all.event.method = true;
+        all.event.scheme = true;
+        all.event.uuid = true;
+        all.event.extra_headers = vec!["accept-language".parse().expect("a header name")];
+        let policies = [&config, &all].map(|config| Policy::new(config).expect("it is sound"));
+        Self { system: actix_web::rt::System::new(), config, policies }
+    }
+
+    /// Takes the bytes as what comes on a connection, and returns how many requests they are.
+    pub fn requests(&self, bytes: &[u8]) -> usize {
+        self.system.block_on(async {
+            // The library's configuration has a clock that needs an event loop.
+            let mut codec = Codec::new(ServiceConfig::default());
+            let mut buffer = BytesMut::from(bytes);
+            let mut requests = 0;
+            for step in 0.. {
+                assert!(step <= 2 * bytes.len() + 2, "more steps than bytes");
+                match codec.decode(&mut buffer) {
+                    Ok(Some(Message::Item(request))) => {
+                        requests += 1;
+                        self.request(request, bytes);
+                    }
+                    Ok(Some(Message::Chunk(_))) => {}
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            requests
+        })
+    }
+
+    fn request(&self, mut request: Request, bytes: &[u8]) {
+        let _ = intake::take_body(&mut request);
+        let limits = self.config.connection_limits();
+        if intake::check(&request, &limits, 1000).is_err() {
+            return;
+        }
+        for peer in ["127.0.0.1:1", "192.0.2.7:1"] {
+            let peer: SocketAddr = peer.parse().expect("an address");
+            let head = Head { peer: Some(peer), ..Head::of(&request, false) };
+            for policy in &self.policies {
+                match policy.plan(&head) {
+                    Plan::Answer(answer, _) => drop(answer.into_response()),
+                    Plan::Record(recording) => {
+                        let check = |event: &Event<'_>| event_of(event, &peer, bytes);
+                        recording.with_event(&head, Some(b"body"), 1, check);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// An event goes through the WAL unchanged, and its fields are as they came: none is made up.
+fn event_of(event: &Event<'_>, peer: &SocketAddr, bytes: &[u8]) {
+    let mut encoded = Vec::new();
+    event.encode(&mut encoded).expect("it is within the limits of an event");
+    let decoded = Event::decode(&encoded).expect("it was encoded");
+    assert_eq!(&decoded, event);
+    let peer = peer.ip().to_string();
+    for field in event.fields().into_iter().flatten() {
+        let came = field.is_empty() || bytes.windows(field.len()).any(|window| window == field);
+        assert!(came || field == peer.as_bytes(), "{} was never sent", field.escape_ascii());
+    }
+}
