@@ -5,8 +5,9 @@
 //! processes may do so at the same time.
 //!
 //! A configuration directory may hold a file `environment` with lines `NAME=value`: variables for
-//! every Java program that is run with that configuration.
+//! every Java program that is run with that configuration. [`LIB`] among them names the jars.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsStr;
 use std::fs;
@@ -14,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long one run of a Java program may take.
@@ -22,6 +23,12 @@ const RUN_WAIT: Duration = Duration::from_mins(2);
 
 /// How much of a failed program's last line of output an error shows, in characters.
 const STDOUT_TAIL: usize = 500;
+
+/// The variable that names the directory of Hadoop's jars.
+pub const LIB: &str = "SEWERTEST_HADOOP_LIB";
+
+/// The same for the jars of an old release.
+pub const OLD_LIB: &str = "SEWERTEST_HADOOP_OLD_LIB";
 
 /// The file of variables in a configuration directory.
 pub(crate) const ENVIRONMENT: &str = "environment";
@@ -49,8 +56,30 @@ pub struct HadoopJars {
 /// # Errors
 /// What is missing, and how to get it.
 pub fn available() -> Result<HadoopJars, String> {
-    static FOUND: OnceLock<Result<HadoopJars, String>> = OnceLock::new();
-    FOUND.get_or_init(HadoopJars::find).clone()
+    HadoopJars::of(&lib(LIB, "lib"))
+}
+
+/// As [`available`], of an old release: the variables for [`HdfsOptions::environment`] with which
+/// a cluster, and what reads it, is of that release.
+///
+/// # Errors
+/// What is missing, and how to get it.
+///
+/// [`HdfsOptions::environment`]: crate::hdfs::HdfsOptions::environment
+pub fn old_environment() -> Result<Vec<(String, String)>, String> {
+    let lib = lib(OLD_LIB, "lib-2.7");
+    HadoopJars::of(&lib)?;
+    Ok(vec![(LIB.to_owned(), lib.display().to_string())])
+}
+
+/// The directory that a variable names, or the usual one.
+fn lib(variable: &str, usual: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .map_or_else(|| workspace().join("target/hadoop").join(usual), PathBuf::from)
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Whether the tests of `suite` that need Hadoop can run; says so on standard error if not.
@@ -58,8 +87,16 @@ pub fn available() -> Result<HadoopJars, String> {
 /// # Panics
 /// If they cannot run and `SEWERTEST_REQUIRE_HADOOP=1` says that they must.
 pub fn available_or_skip(suite: &str) -> bool {
-    match available() {
-        Ok(_) => true,
+    is_there_or_skip(suite, available().map(drop))
+}
+
+/// As [`available_or_skip`], given the answer.
+///
+/// # Panics
+/// As that.
+pub fn is_there_or_skip(suite: &str, there: Result<(), String>) -> bool {
+    match there {
+        Ok(()) => true,
         Err(why) => {
             let required = std::env::var_os("SEWERTEST_REQUIRE_HADOOP").is_some_and(|v| v == "1");
             assert!(!required, "{suite} must run (SEWERTEST_REQUIRE_HADOOP=1): {why}");
@@ -77,23 +114,29 @@ pub fn skip(suite: &str, why: &str) {
 }
 
 impl HadoopJars {
-    fn find() -> Result<Self, String> {
+    /// Those in a directory; remembers the answer.
+    fn of(lib: &Path) -> Result<Self, String> {
+        static FOUND: Mutex<BTreeMap<PathBuf, Result<HadoopJars, String>>> =
+            Mutex::new(BTreeMap::new());
+        // Nothing is left half done in it.
+        let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+        found.entry(lib.to_owned()).or_insert_with(|| Self::find(lib)).clone()
+    }
+
+    fn find(lib: &Path) -> Result<Self, String> {
         let java = tool("java")?;
         let javac = tool("javac")?;
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let root = root.canonicalize().map_err(|e| format!("find the workspace: {e}"))?;
-        let lib = std::env::var_os("SEWERTEST_HADOOP_LIB")
-            .map_or_else(|| root.join("target/hadoop/lib"), PathBuf::from);
-        let jars = fs::read_dir(&lib).map_or(0, Iterator::count);
+        let root = workspace().canonicalize().map_err(|e| format!("find the workspace: {e}"))?;
+        let jars = fs::read_dir(lib).map_or(0, Iterator::count);
         if jars == 0 {
             return Err(format!(
                 "no Hadoop jars in {}; run tests/run once, which fetches them by Maven, or set \
-                 SEWERTEST_HADOOP_LIB to a directory that holds them",
+                 {LIB} or {OLD_LIB} to a directory that holds them",
                 lib.display()
             ));
         }
-        let classes = compile(&javac, &root, &lib)?;
-        Ok(Self { java, lib, classes })
+        let classes = compile(&javac, &root, lib)?;
+        Ok(Self { java, lib: lib.to_owned(), classes })
     }
 
     /// The directory of our compiled classes, that of `packaging/hadoop` included.
@@ -102,18 +145,27 @@ impl HadoopJars {
     }
 
     /// A command that runs `main` of a class, with `conf` first on the classpath.
+    /// These jars, unless the configuration names others.
+    ///
+    /// # Panics
+    /// If those others cannot be used.
     pub(crate) fn command(&self, conf: Option<&Path>, main: &str) -> Command {
+        let environment = conf.map(environment).unwrap_or_default();
+        let others = environment.iter().find(|(name, _)| name == LIB).map(|(_, lib)| {
+            Self::of(Path::new(lib)).unwrap_or_else(|why| panic!("run {main}: {why}"))
+        });
+        let jars = others.as_ref().unwrap_or(self);
         let mut classpath = std::ffi::OsString::new();
         if let Some(conf) = conf {
             classpath.push(conf);
             classpath.push(":");
         }
-        classpath.push(&self.classes);
+        classpath.push(&jars.classes);
         classpath.push(":");
-        classpath.push(self.lib.join("*"));
-        let mut command = Command::new(&self.java);
+        classpath.push(jars.lib.join("*"));
+        let mut command = Command::new(&jars.java);
         command.args(JVM_FLAGS).arg("-cp").arg(classpath).arg(main);
-        command.envs(conf.map(environment).unwrap_or_default());
+        command.envs(environment);
         command
     }
 

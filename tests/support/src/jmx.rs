@@ -47,7 +47,13 @@ pub fn usable_datanodes(namenode: &str) -> Option<Vec<String>> {
 pub fn datanode_is_registered(datanode: &str) -> bool {
     let registered = || {
         let info = bean(datanode, "service=DataNode,name=DataNodeInfo")?;
-        let actors: Value = serde_json::from_str(info.get("BPServiceActorInfo")?.as_str()?).ok()?;
+        let Some(actors) = info.get("BPServiceActorInfo") else {
+            // An old one tells only whose block pool it has joined.
+            let pools: Value =
+                serde_json::from_str(info.get("NamenodeAddresses")?.as_str()?).ok()?;
+            return Some(pools.as_object()?.values().any(Value::is_string));
+        };
+        let actors: Value = serde_json::from_str(actors.as_str()?).ok()?;
         Some(actors.as_array()?.iter().any(|actor| actor["ActorState"] == "RUNNING"))
     };
     registered().unwrap_or(false)

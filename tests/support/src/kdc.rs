@@ -157,12 +157,13 @@ impl Kdc {
         self.directory.path().join(format!("{}.keytab", principal.replace('/', "_")))
     }
 
-    /// Writes a ticket for a principal to a cache, by `kinit`; the cache's file.
-    pub fn kinit(&self, principal: &str) -> PathBuf {
+    /// Writes a ticket for a principal to its cache, by `kinit`; the cache's file.
+    pub fn kinit(&self, principal: &str, lifetime: Duration) -> PathBuf {
         let cache = self.directory.path().join(format!("{principal}.ccache"));
         let (keytab, file) = (self.keytab(principal), cache.display().to_string());
         let keytab = keytab.display().to_string();
-        self.run("kinit", &["-k", "-t", &keytab, "-c", &file, principal]);
+        let lifetime = format!("{}s", lifetime.as_secs());
+        self.run("kinit", &["-k", "-t", &keytab, "-c", &file, "-l", &lifetime, principal]);
         cache
     }
 
