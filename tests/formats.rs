@@ -2,7 +2,7 @@
 //! own reader, in one JVM for all files, and by `sewer-shipper --cat`; row by row, field by field, in
 //! the order of the log.
 //!
-//! Hadoop reads all codecs but Zstandard by its own classes. Its ZStandardCodec needs a native
+//! Hadoop reads all codecs but Zstandard by its own classes. Its `ZStandardCodec` needs a native
 //! library that its jars do not bring: there, aircompressor's decoder stands in Hadoop's reader, an
 //! implementation in Java that shares no code with the one in the shipper.
 
