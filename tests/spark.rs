@@ -117,6 +117,22 @@ fn spark_reads_every_row_of_every_format_and_answers_the_query_of_the_documentat
     }
 }
 
+/// Every line that is shown is one of the program.
+#[test]
+fn the_readme_shows_what_is_run() {
+    let program = std::fs::read_to_string(PROGRAM).unwrap();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, shown) = readme.split_once("The table is made like this:").unwrap();
+    let (shown, _) = shown.split_once("    $ spark-submit").unwrap();
+    let lines: Vec<&str> =
+        shown.lines().filter_map(|line| line.strip_prefix("    ")).map(str::trim).collect();
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    for line in lines {
+        assert!(program.lines().any(|one| one.trim() == line), "{line:?} is not in the program");
+    }
+}
+
 /// Holds what was printed of a table to what was recorded.
 fn check(format: &str, printed: &str, events: &[Fields]) {
     let printed: Vec<Value> =

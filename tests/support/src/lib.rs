@@ -7,7 +7,7 @@
 //! - [`supervised`]: one of them as its supervisor hears it.
 //! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
-//! - [`wal`]: WALs written by the library, with any events.
+//! - [`wal`], [`backlog`]: WALs written by the library, with any events, or with very many.
 //! - [`http`], [`metrics`]: what the daemons answer.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`kdc`]: a Kerberos KDC likewise, and an HDFS that wants its tickets.
@@ -22,6 +22,7 @@
 //! - [`command`], [`ports`], [`random`]: programs run to their end, port numbers that stay ours
 //!   while a daemon is down, chance that can be repeated.
 
+pub mod backlog;
 pub mod command;
 mod daemon;
 pub mod faults;
