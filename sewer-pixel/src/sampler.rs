@@ -2,11 +2,10 @@
 //! shipper. It is on no request's way, and a disk that does not answer delays only itself.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use sewer_ops::periodic::Periodic;
 use sewer_wal::footer::Footer;
 use sewer_wal::{Layout, Lsn, WalError, sealed, space};
 
@@ -50,8 +49,7 @@ impl Seen {
 #[derive(Debug)]
 pub struct Sampler {
     seen: Arc<Seen>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Periodic,
 }
 
 impl Sampler {
@@ -65,36 +63,15 @@ impl Sampler {
             history: Mutex::new(file.load()),
             rates: Mutex::new(Rates::new(Instant::now())),
         });
-        let stop = Arc::new(AtomicBool::new(false));
         let mut watch = Watch::new(layout, file, metrics, Arc::clone(&seen));
-        let stopped = Arc::clone(&stop);
-        let run = move || {
-            while !stopped.load(Ordering::Acquire) {
-                watch.look();
-                std::thread::park_timeout(INTERVAL);
-            }
-            watch.look();
-            watch.save();
-        };
-        let thread = std::thread::Builder::new().name("sampler".into()).spawn(run)?;
-        Ok(Self { seen, stop, thread: Some(thread) })
+        let thread = Periodic::start("sampler", INTERVAL, move || watch.look())?;
+        Ok(Self { seen, _thread: thread })
     }
 
     /// What it has seen.
     #[must_use]
     pub fn seen(&self) -> Arc<Seen> {
         Arc::clone(&self.seen)
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It only looks; a panic in it has no consequence.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -108,6 +85,13 @@ struct Watch {
     saved: Instant,
     totals: Totals,
     commits: Latencies,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.look();
+        self.save();
+    }
 }
 
 impl Watch {

@@ -5,10 +5,9 @@
 //! has freed space, the pixel takes events again by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use sewer_ops::periodic::Periodic;
 use sewer_ops::reload::Live;
 use sewer_wal::{Layout, WalError, space};
 
@@ -30,8 +29,7 @@ pub struct Limits {
 /// The watching thread; it ends when this is dropped.
 #[derive(Debug)]
 pub struct SpaceWatch {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Periodic,
 }
 
 impl SpaceWatch {
@@ -44,29 +42,9 @@ impl SpaceWatch {
         config: Arc<Live<Config>>,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
         let mut watch = Watch { layout, config, metrics, was_full: false };
         watch.look();
-        let run = move || {
-            while !stopped.load(Ordering::Acquire) {
-                std::thread::park_timeout(INTERVAL);
-                watch.look();
-            }
-        };
-        let thread = std::thread::Builder::new().name("space".into()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for SpaceWatch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It only looks; a panic in it has no consequence.
-            let _ = thread.join();
-        }
+        Ok(Self { _thread: Periodic::start("space", INTERVAL, move || watch.look())? })
     }
 }
 

@@ -5,12 +5,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
+use sewer_ops::periodic::Periodic;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
@@ -172,8 +171,7 @@ fn content(path: &Path, key: &'static str, error: &pem::Error) -> TlsError {
 /// The thread that looks at the files; it ends when this is dropped.
 #[derive(Debug)]
 pub struct TlsWatch {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Periodic,
 }
 
 impl TlsWatch {
@@ -182,26 +180,6 @@ impl TlsWatch {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(tls: Arc<Tls>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let run = move || {
-            while !stopped.load(Ordering::Acquire) {
-                std::thread::park_timeout(INTERVAL);
-                tls.look();
-            }
-        };
-        let thread = std::thread::Builder::new().name("tls".into()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for TlsWatch {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It only reads; a panic in it has no consequence.
-            let _ = thread.join();
-        }
+        Ok(Self { _thread: Periodic::start("tls", INTERVAL, move || tls.look())? })
     }
 }

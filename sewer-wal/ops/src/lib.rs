@@ -6,6 +6,7 @@
 //! - [`metrics`] metrics made and registered in one step
 //! - [`status`] the status port: health, metrics, statistics; [`access`] who may see them
 //! - [`signals`] when to stop, when to reload; [`supervisor`] what systemd is told
+//! - [`periodic`] a thread that looks at something now and then
 //! - [`check`] the lines of `--check`
 
 pub mod access;
@@ -13,6 +14,7 @@ pub mod check;
 pub mod config;
 pub mod logging;
 pub mod metrics;
+pub mod periodic;
 pub mod program;
 pub mod reload;
 pub mod signals;
