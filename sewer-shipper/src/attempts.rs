@@ -1,7 +1,7 @@
 //! One shipment, tried again and again until it is delivered.
 //!
 //! A shipment holds a *slot* while it works, and while its destination fails: then every other one
-//! would fail too. One that only a person can help waits without a slot, so that it holds back
+//! would fail too, and no more than `shipper.parallel` knock at a destination that is down. One that only a person can help waits without a slot, so that it holds back
 //! nothing but its own events.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::RetryConfig;
 use crate::metrics::Metrics;
-use crate::retry::{Backoff, SharedBackoff};
+use crate::retry::Backoff;
 use crate::ship::{ShipError, Shipment};
 use crate::worker::Ended;
 
@@ -20,8 +20,6 @@ use crate::worker::Ended;
 pub struct Shared {
     /// How long to wait after a failure.
     pub retry: RetryConfig,
-    /// The failures of the destination.
-    pub destination: Arc<SharedBackoff>,
     /// One for each shipment that may be at work.
     pub slots: Arc<Semaphore>,
     /// Told when one waits without its slot.
@@ -35,7 +33,7 @@ pub struct Shared {
 /// Brings a shipment to its end.
 pub async fn deliver(mut shipment: Shipment, slot: OwnedSemaphorePermit, shared: Shared) -> Ended {
     let mut stopping = shared.stopping.clone();
-    let mut own = Backoff::new(&shared.retry);
+    let mut backoff = Backoff::new(&shared.retry);
     let mut slot = Some(slot);
     loop {
         if slot.is_none() {
@@ -51,18 +49,13 @@ pub async fn deliver(mut shipment: Shipment, slot: OwnedSemaphorePermit, shared:
         }
         let error = match attempt(&mut shipment).await {
             Ok(ended) => {
-                shared.destination.reset();
                 shared.metrics.ended(shipment.plan(), &ended);
                 return ended;
             }
             Err(error) => error,
         };
         shared.metrics.failed(Some(shipment.plan()), &error);
-        let wait = if error.is_of_destination() && !error.needs_a_human() {
-            shared.destination.after_failure()
-        } else {
-            own.after_failure(error.needs_a_human())
-        };
+        let wait = backoff.after_failure(error.needs_a_human());
         log_failure(Some(&shipment.plan().file_name()), &error, wait);
         if error.needs_a_human() {
             slot = None;

@@ -74,10 +74,7 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     let layout = Layout::new(other_wal.unwrap_or(&config.wal.dir));
     let dir = layout.root().display();
     let wal_id = WalId::load(&layout)?.with_context(|| format!("there is no WAL in {dir}"))?;
-    let journal = match other_wal {
-        None => config.shipper.dir.clone(),
-        Some(_) => Journal::dir_for(&config.shipper.dir, wal_id),
-    };
+    let journal = Journal::dir_for(&config.shipper.dir, wal_id, other_wal.is_none());
     let destination = destination::open(&config.destination.uri, config.destination_options())?;
     let root = fixed_part(&config.destination.path);
     println!("auditing the WAL {wal_id} in {dir} and in {root} of {}", destination.describe());

@@ -22,10 +22,7 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     let layout = Layout::new(other_wal.unwrap_or(&config.wal.dir));
     let dir = layout.root().display();
     let wal_id = WalId::load(&layout)?.with_context(|| format!("there is no WAL in {dir}"))?;
-    let journal = match other_wal {
-        None => config.shipper.dir.clone(),
-        Some(_) => Journal::dir_for(&config.shipper.dir, wal_id),
-    };
+    let journal = Journal::dir_for(&config.shipper.dir, wal_id, other_wal.is_none());
     println!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
     let (mut shipments, mut files, mut events) = (0, 0, 0);
     let mut show = |plan: &Plan, note: &str| {

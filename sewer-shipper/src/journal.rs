@@ -75,18 +75,9 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Opens the journal for draining the WAL of another node: its LSNs are not ours.
-    ///
-    /// # Errors
-    /// If a directory cannot be made.
-    pub fn open_for(shipper_dir: &Path, wal_id: WalId) -> Result<Self, JournalError> {
-        create_dir_durably(shipper_dir)?;
-        Self::open(&Self::dir_for(shipper_dir, wal_id))
-    }
-
-    /// What stands for `shipper_dir` while the WAL of another node is drained.
-    pub fn dir_for(shipper_dir: &Path, wal_id: WalId) -> PathBuf {
-        shipper_dir.join(format!("replay-{wal_id}"))
+    /// What stands for `shipper_dir` with a WAL that is not the configured one: its LSNs are others.
+    pub fn dir_for(shipper_dir: &Path, wal_id: WalId, is_own: bool) -> PathBuf {
+        if is_own { shipper_dir.to_owned() } else { shipper_dir.join(format!("replay-{wal_id}")) }
     }
 
     /// The plans that are not finished, oldest first, without making or holding anything.

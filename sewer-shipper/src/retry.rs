@@ -1,7 +1,6 @@
 //! How long to wait after a failure: exponential with jitter, capped, for ever.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::RetryConfig;
 
@@ -35,50 +34,6 @@ impl Backoff {
     }
 }
 
-/// The chain of failures of one destination, shared by all shipments that go there: while one
-/// waits, the failures of the others are the same trouble and do not make the waits longer.
-#[derive(Debug)]
-pub struct SharedBackoff(Mutex<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    backoff: Backoff,
-    next_try: Option<Instant>,
-}
-
-impl SharedBackoff {
-    /// A chain without a failure yet.
-    pub fn new(config: &RetryConfig) -> Self {
-        Self(Mutex::new(Shared { backoff: Backoff::new(config), next_try: None }))
-    }
-
-    /// How long the shipment that failed now waits.
-    pub fn after_failure(&self) -> Duration {
-        let mut shared = self.lock();
-        let now = Instant::now();
-        match shared.next_try {
-            Some(next_try) if next_try > now => next_try - now,
-            _ => {
-                let wait = shared.backoff.after_failure(false);
-                shared.next_try = Some(now + wait);
-                wait
-            }
-        }
-    }
-
-    /// Something succeeded.
-    pub fn reset(&self) {
-        let mut shared = self.lock();
-        shared.backoff.reset();
-        shared.next_try = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Every state of it is a good one.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,17 +63,5 @@ mod tests {
         for _ in 0..100 {
             assert!(backoff.after_failure(false) <= RetryConfig::default().max);
         }
-    }
-
-    #[test]
-    fn shipments_that_fail_together_fail_once() {
-        let config = RetryConfig { initial: Duration::from_secs(4), ..RetryConfig::default() };
-        let shared = SharedBackoff::new(&config);
-        let first = shared.after_failure();
-        for _ in 0..10 {
-            assert!(shared.after_failure() <= first, "the others wait for the same moment");
-        }
-        shared.reset();
-        assert!(shared.after_failure() <= config.initial);
     }
 }

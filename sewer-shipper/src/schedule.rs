@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::attempts::{Shared, deliver, log_failure};
 use crate::done::Marker;
-use crate::retry::{Backoff, SharedBackoff};
+use crate::retry::Backoff;
 use crate::ship::ShipError;
 use crate::worker::{Ended, Worker};
 
@@ -75,7 +75,6 @@ impl<'a> Schedule<'a> {
         let config = worker.config();
         let shared = Shared {
             retry: config.retry.clone(),
-            destination: Arc::new(SharedBackoff::new(&config.retry)),
             slots: Arc::new(Semaphore::new(config.shipper.parallel.get())),
             slot_freed: Arc::new(Notify::new()),
             metrics: Arc::clone(worker.metrics()),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use sewer_wal::layout::create_dir_durably;
 use sewer_wal::{Layout, Lsn, WalId};
 use thiserror::Error;
 
@@ -92,16 +93,12 @@ impl Worker {
         let lock = lock(&layout)?;
         let wal_id =
             WalId::load(&layout)?.ok_or_else(|| OpenError::NoWal(wal_dir.display().to_string()))?;
-        let dir = if is_own {
-            config.shipper.dir.clone()
-        } else {
-            Journal::dir_for(&config.shipper.dir, wal_id)
-        };
-        let journal = if is_own {
-            Journal::open(&dir)?
-        } else {
-            Journal::open_for(&config.shipper.dir, wal_id)?
-        };
+        let dir = Journal::dir_for(&config.shipper.dir, wal_id, is_own);
+        if !is_own {
+            // The journal makes its own directory, below one that must be there.
+            create_dir_durably(&config.shipper.dir)?;
+        }
+        let journal = Journal::open(&dir)?;
         let open_partitions = if config.destination.done_marker {
             Some(Arc::new(OpenPartitions::load(&dir)?))
         } else {

@@ -71,11 +71,6 @@ impl ShipError {
         }
     }
 
-    /// Whether the destination is what failed, so that other shipments are likely to fail too.
-    pub fn is_of_destination(&self) -> bool {
-        matches!(self, Self::Destination(_) | Self::Length { .. })
-    }
-
     /// Whether a final name is taken by a file that is not ours.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Destination(error) if error.kind() == Kind::Conflict)
