@@ -54,7 +54,7 @@ fn batch() -> Batch {
             hex(6),
             hex(4),
             hex(2),
-            hex(16)
+            hex(24)
         );
         let user_agent: &[u8] =
             b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, \
