@@ -58,7 +58,13 @@ impl Batch {
     /// The bytes that it takes in the log, framing included.
     #[must_use]
     pub fn framed_bytes(&self) -> usize {
-        ENTRY_OVERHEAD + self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
+        ENTRY_OVERHEAD + self.event_bytes()
+    }
+
+    /// The part of it that its events take: what they add up to, in whichever batches they are.
+    #[must_use]
+    pub fn event_bytes(&self) -> usize {
+        self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
     }
 
     /// The encoded events, in order.
