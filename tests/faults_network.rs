@@ -129,9 +129,16 @@ fn black_holes(matrix: &mut Matrix, net: &Net) {
 }
 
 fn slow_calls(matrix: &mut Matrix, net: &Net) {
+    // The NameNode gets it after the same file has been made anew and has its final name.
+    let row = Row::new("creation of a file arrives late", Step::Planning.name());
+    net.row(matrix, &row.in_slice().tells("timeout"), Step::Planning, |net, _| {
+        let held = Step::Planning.reach(&net.namenode);
+        std::thread::sleep(SLOW);
+        drop(held);
+    });
     // Which calls are slow is left to chance, and so is whether there is anything to warn of: those of
     // a write or a close have more time than that.
-    let row = Row::new("1 % of calls slow", "all").freezes().in_slice();
+    let row = Row::new("1 % of calls slow", "all").freezes();
     net.row(matrix, &row, Step::Planning, |net, _| {
         let enough = net.namenode.slowed() + if freeze() < SLOW_LONG { 3 } else { 20 };
         net.set(Mode::Slow { delay: SLOW, per_mille: 10 });
