@@ -198,8 +198,8 @@ impl Default for WalConfig {
     }
 }
 
-/// The limits of `wal.segment_bytes`: a segment holds at least one batch, and okaywal counts its
-/// size in 32 bits.
+/// The limits of `wal.segment_bytes`: a segment holds several batches, and one that is
+/// damaged is quarantined as a whole.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 /// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.

@@ -9,11 +9,11 @@ use actix_http::header::{HeaderValue, RETRY_AFTER};
 use actix_http::{ConnectionType, Request, Response, StatusCode};
 use sewer_wal::Event;
 
-use crate::commit::{Durable, SubmitError, Submitter};
 use crate::config::{Ack, OnFull};
 use crate::connection::Connection;
 use crate::head::Head;
 use crate::intake::{self, Body};
+use crate::lane::{Durable, SubmitError, Submitter};
 use crate::metrics::{Metrics, State};
 use crate::policy::answer::Answer;
 use crate::policy::current::Current;

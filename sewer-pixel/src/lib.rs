@@ -8,7 +8,7 @@
 //! - [`head`] what is borrowed from a request; [`forwarded`] what a proxy says of its sender;
 //!   [`request`] from both to an event
 //! - [`policy`] what is answered and what is recorded
-//! - [`commit`] group commit: one fsync for all that wait
+//! - [`lane`] from a worker to the committer; [`commit`] group commit: one fsync for all that wait
 //! - [`space`] refuse events before the disk is full
 //! - [`daemon`] recover, serve, drain, seal
 //! - [`config`] what can be set; [`check`] whether it would work; [`reload`] what can change
@@ -27,6 +27,7 @@ pub mod head;
 pub mod history;
 pub mod history_file;
 pub mod intake;
+pub mod lane;
 pub mod latency;
 pub mod listen;
 pub mod metrics;

@@ -26,11 +26,37 @@ pub struct AddressText {
 
 impl AddressText {
     fn new(address: IpAddr) -> Self {
-        let mut bytes = [0; ADDRESS_BYTES_MAX];
-        let mut rest = &mut bytes[..];
-        write!(rest, "{address}").expect("45 bytes hold the text of every address");
-        let length = ADDRESS_BYTES_MAX - rest.len();
-        Self { bytes, length }
+        let mut text = Self { bytes: [0; ADDRESS_BYTES_MAX], length: 0 };
+        match address {
+            IpAddr::V4(address) => text.write_v4(address.octets()),
+            IpAddr::V6(address) => {
+                let mut rest = &mut text.bytes[..];
+                write!(rest, "{address}").expect("45 bytes hold the text of every address");
+                text.length = ADDRESS_BYTES_MAX - rest.len();
+            }
+        }
+        text
+    }
+
+    /// By hand, because it is done for every request: std's formatting is a tenth of all its work.
+    fn write_v4(&mut self, octets: [u8; 4]) {
+        for (i, octet) in octets.into_iter().enumerate() {
+            if i > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -170,6 +196,20 @@ mod tests {
         let from = peer("[::ffff:10.0.0.1]:1");
         assert!(from.is_trusted);
         assert_eq!(event(&request(&[], "/"), &from, 0).ip, Some(&b"10.0.0.1"[..]));
+    }
+
+    #[test]
+    fn the_text_of_an_address_is_that_of_std() {
+        for octet in 0..=255 {
+            let address = IpAddr::from([octet, 0, 255 - octet, octet / 7]);
+            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
+        }
+        for text in
+            ["::", "2001:db8::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::ffff:1.2.3.4"]
+        {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -3,9 +3,7 @@
 use crate::entry::{CHUNK_OVERHEAD, ENTRY_OVERHEAD};
 use crate::event::{Event, EventError};
 
-/// The largest batch, framing included, that one okaywal entry takes.
-///
-/// okaywal collects an entry in memory and writes it in one call; the bound is its buffer.
+/// The largest batch, framing included: what one commit writes.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before
@@ -17,6 +15,8 @@ pub const EVENT_BYTES_MAX: usize = 1 << 20;
 pub struct Batch {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// The smallest and the largest timestamp.
+    timestamps: Option<(i64, i64)>,
 }
 
 impl Batch {
@@ -33,6 +33,7 @@ impl Batch {
             return Err(EventError::TooLarge("over 1 MiB in all"));
         }
         self.ends.push(self.bytes.len());
+        self.span(event.timestamp_ms, event.timestamp_ms);
         Ok(())
     }
 
@@ -41,6 +42,20 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
         self.ends.extend(other.ends.iter().map(|end| start + end));
+        if let Some((first, last)) = other.timestamps {
+            self.span(first, last);
+        }
+    }
+
+    fn span(&mut self, first: i64, last: i64) {
+        let of_all = self.timestamps.get_or_insert((first, last));
+        *of_all = (of_all.0.min(first), of_all.1.max(last));
+    }
+
+    /// The smallest and the largest timestamp of its events, in milliseconds.
+    #[must_use]
+    pub const fn timestamps(&self) -> Option<(i64, i64)> {
+        self.timestamps
     }
 
     /// How many events it holds.
@@ -58,7 +73,13 @@ impl Batch {
     /// The bytes that it takes in the log, framing included.
     #[must_use]
     pub fn framed_bytes(&self) -> usize {
-        ENTRY_OVERHEAD + self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
+        ENTRY_OVERHEAD + self.event_bytes()
+    }
+
+    /// The part of it that its events take: what they add up to, in whichever batches they are.
+    #[must_use]
+    pub fn event_bytes(&self) -> usize {
+        self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
     }
 
     /// The encoded events, in order.
@@ -71,6 +92,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.timestamps = None;
     }
 }
 
@@ -80,15 +102,22 @@ mod tests {
 
     #[test]
     fn joined_batches_keep_every_event_whole() {
-        let event = |path| Event { request_path: Some(path), ..Event::default() };
+        let event = |timestamp_ms, path| Event {
+            timestamp_ms,
+            request_path: Some(path),
+            ..Event::default()
+        };
         let (mut first, mut second) = (Batch::default(), Batch::default());
-        first.push(&event(b"/a")).unwrap();
-        second.push(&event(b"/bb")).unwrap();
-        second.push(&event(b"/c")).unwrap();
+        first.push(&event(5, b"/a")).unwrap();
+        second.push(&event(9, b"/bb")).unwrap();
+        second.push(&event(1, b"/c")).unwrap();
         first.extend(&second);
         let paths: Vec<_> =
             first.events().map(|bytes| Event::decode(bytes).unwrap().request_path).collect();
         assert_eq!(paths, [Some(&b"/a"[..]), Some(b"/bb"), Some(b"/c")]);
+        assert_eq!(first.timestamps(), Some((1, 9)));
+        first.clear();
+        assert_eq!(first.timestamps(), None);
     }
 
     #[test]

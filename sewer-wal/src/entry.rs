@@ -1,4 +1,4 @@
-//! The bytes of a log: okaywal 0.3.1's format, version 0, as this WAL uses it.
+//! The bytes of a log: okaywal's format, version 0, as this WAL uses it.
 //!
 //! ```text
 //! log      = "okw" 00, length u8 = 30, version info, entry*, zeros
@@ -12,7 +12,7 @@
 //!
 //! This module only looks at bytes in memory; it allocates nothing and cannot panic on any input.
 
-use crate::batch::EVENT_BYTES_MAX;
+use crate::batch::{Batch, EVENT_BYTES_MAX};
 use crate::identity::WalId;
 use crate::lsn::{Lsn, LsnRange};
 
@@ -59,17 +59,21 @@ pub enum HeaderError {
 }
 
 impl LogHeader {
-    /// The version info that okaywal writes behind its magic.
+    /// The first bytes of a log.
     #[must_use]
-    pub fn version_info(self) -> Vec<u8> {
-        let mut info = Vec::with_capacity(usize::from(INFO_BYTES));
-        info.extend_from_slice(INFO_MAGIC);
-        info.push(FORMAT_VERSION);
-        info.extend_from_slice(&self.wal_id.0.to_le_bytes());
-        info.extend_from_slice(&self.segment.to_le_bytes());
+    pub fn encode(self) -> [u8; LOG_HEADER_BYTES] {
+        let mut bytes = [0; LOG_HEADER_BYTES];
+        let mut out = Output { bytes: &mut bytes, at: 0 };
+        out.put(MAGIC);
+        out.put(&[INFO_BYTES]);
+        let info = out.at;
+        out.put(INFO_MAGIC);
+        out.put(&[FORMAT_VERSION]);
+        out.put(&self.wal_id.0.to_le_bytes());
+        out.put(&self.segment.to_le_bytes());
         // So that damage is not taken for another WAL or for a format yet to be invented.
-        info.extend_from_slice(&crc32c::crc32c(&info).to_le_bytes());
-        info
+        out.put(&crc32c::crc32c(&out.bytes[info..out.at]).to_le_bytes());
+        bytes
     }
 
     /// Reads the first [`LOG_HEADER_BYTES`] of a log.
@@ -92,13 +96,44 @@ impl LogHeader {
     }
 }
 
-/// The header chunk's data for a batch.
-#[must_use]
-pub fn batch_header(first: Lsn, count: u32) -> [u8; HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES];
-    bytes[..8].copy_from_slice(&first.0.to_le_bytes());
-    bytes[8..].copy_from_slice(&count.to_le_bytes());
-    bytes
+/// Writes a batch as the entry with this id, and returns its length, which is
+/// [`Batch::framed_bytes`]; `bytes` must have room for that.
+pub(crate) fn put_entry(bytes: &mut [u8], id: u64, first: Lsn, batch: &Batch) -> usize {
+    let count = u32::try_from(batch.len()).expect("4 MiB hold fewer than 2^32 events");
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&first.0.to_le_bytes());
+    header[8..].copy_from_slice(&count.to_le_bytes());
+    let mut out = Output { bytes, at: 0 };
+    out.put(&[ENTRY]);
+    out.put(&id.to_le_bytes());
+    out.put_chunk(&header);
+    for event in batch.events() {
+        out.put_chunk(event);
+    }
+    out.put(&[END]);
+    debug_assert_eq!(out.at, batch.framed_bytes());
+    out.at
+}
+
+/// Bytes that are being written.
+struct Output<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Output<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn put_chunk(&mut self, data: &[u8]) {
+        let length = u32::try_from(data.len()).expect("a batch is smaller");
+        self.put(&[CHUNK]);
+        self.put(&length.to_le_bytes());
+        self.put(data);
+        self.put(&crc32c::crc32c(data).to_le_bytes());
+    }
 }
 
 /// Where an event's bytes lie within its entry.
@@ -212,8 +247,6 @@ mod tests {
     #[test]
     fn the_overheads_are_those_of_the_drawing() {
         assert_eq!(golden().len(), ENTRY_OVERHEAD + 2 * CHUNK_OVERHEAD + 1);
-        let header = LogHeader { wal_id: WalId(1), segment: 2 };
-        assert_eq!(header.version_info().len(), usize::from(INFO_BYTES));
     }
 
     #[test]
@@ -247,9 +280,8 @@ mod tests {
     #[test]
     fn a_header_names_the_wal_and_the_segment() {
         let header = LogHeader { wal_id: WalId(0x0123_4567_89ab_cdef), segment: 9 };
-        let mut bytes = b"okw\0\x1e".to_vec();
-        bytes.extend_from_slice(&header.version_info());
-        assert_eq!(bytes.len(), LOG_HEADER_BYTES);
+        let mut bytes = header.encode();
+        assert!(bytes.starts_with(b"okw\0\x1esewer-wal\x01"));
         assert_eq!(LogHeader::decode(&bytes), Ok(header));
         bytes[14] = 2;
         assert_eq!(LogHeader::decode(&bytes), Err(HeaderError::NotALog));

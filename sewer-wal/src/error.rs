@@ -118,7 +118,7 @@ pub enum WalError {
         /// Why.
         source: EventError,
     },
-    /// A batch is larger than one okaywal entry may be.
+    /// A batch is larger than one entry may be.
     #[error("a batch of {bytes} bytes is over the limit of {limit}")]
     BatchTooLarge {
         /// Its size with framing.

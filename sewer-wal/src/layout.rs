@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/ID                       the WAL's identity
 //!       LOCK                     flock'ed by the process that appends
-//!       active/<n>/wal-1         okaywal logs; <n> = segment number, 20 digits
+//!       active/<n>/wal-1         logs; <n> = segment number, 20 digits
 //!       sealed/<base>.seg        immutable; <base> = LSN of its first event, 20 digits
 //!       quarantine/<base>.seg    damaged segments, each with <base>.json beside it
 //! ```
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{IoContext, WalError};
 use crate::lsn::{LSN_DIGITS, Lsn, parse_padded};
 
-/// The name that okaywal gives to the first, and here only, file of a log.
+/// The name of the one file of a log, as okaywal names the first of its own.
 const LOG_FILE: &str = "wal-1";
 
 /// The paths of one WAL.

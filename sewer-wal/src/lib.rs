@@ -3,7 +3,7 @@
 //!
 //! The modules, in the order in which the data goes:
 //! - [`event`] one request and its bytes; [`batch`] the events of one fsync; [`lsn`] their numbers
-//! - `entry` the bytes of a log; `active` a log being written, the only user of okaywal
+//! - `entry` the bytes of a log; `active` a log being written; `blocks` files past the page cache
 //! - [`wal`] append and roll; `sealer` the thread behind it; `seal` from log to segment;
 //!   [`footer`] what a segment says of itself
 //! - [`recovery`] what an opening process finds and mends; [`identity`] whose WAL it is
@@ -51,6 +51,7 @@
 
 mod active;
 pub mod batch;
+mod blocks;
 mod entry;
 pub mod error;
 pub mod event;

@@ -1,7 +1,7 @@
 //! From a log to an immutable segment: footer, truncate, sync, rename, sync directories.
 //!
-//! The log is read again with the strict reader, so that what is sealed is what the disk gives
-//! back. The footer is written over the zeros behind the last complete batch, before the file is
+//! What a dead process left is read again with the strict reader, so that what is sealed is what the
+//! disk gives back; a log that this process wrote says of itself what it holds. The footer is written over the zeros behind the last complete batch, before the file is
 //! cut, so that sealing needs no space. Cut anywhere, it can be done again: a footer is no entry,
 //! so the reader still finds the same end.
 
@@ -17,7 +17,7 @@ use crate::layout::{Layout, sync_dir};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::{Damage, Item, Kind, SegmentReader};
 
-/// What the strict reader finds in a log.
+/// What a log holds.
 #[derive(Debug)]
 pub(crate) struct LogSummary {
     /// The LSNs of its events, from the first batch to the last; `None` if it holds no batch.
@@ -27,10 +27,10 @@ pub(crate) struct LogSummary {
     pub torn_bytes: u64,
     /// The WAL that its header names, if the header is intact.
     pub wal_id: Option<WalId>,
-    timestamps: Option<(i64, i64)>,
+    pub timestamps: Option<(i64, i64)>,
     /// The end of the last complete batch, in bytes from the start of the file.
     pub data_end: u64,
-    crc: crc32fast::Hasher,
+    pub crc: crc32fast::Hasher,
 }
 
 /// Reads a whole log. It may be the log of a running pixel only if nothing is concluded from it.

@@ -10,7 +10,7 @@ use crate::error::WalError;
 use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::Lsn;
-use crate::seal::{seal, summarise};
+use crate::seal::seal;
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
 /// What the thread is asked to do.
@@ -127,7 +127,5 @@ fn prepare(
 
 fn seal_log(layout: &Layout, wal_id: WalId, log: ActiveLog) -> Result<Option<Lsn>, WalError> {
     let number = log.number();
-    log.close()?;
-    let summary = summarise(layout, number)?;
-    seal(layout, wal_id, number, &summary)
+    seal(layout, wal_id, number, &log.close())
 }

@@ -215,12 +215,12 @@ impl Wal {
                 Done::Prepared(Err(_)) => {}
                 Done::Prepared(Ok(log)) => {
                     let number = log.number();
-                    log.close()?;
+                    drop(log);
                     remove_log(&self.layout, number)?;
                 }
             }
         }
-        self.current.log.close()
+        Ok(())
     }
 
     /// The largest number of data bytes in a segment, but always enough for one batch.
@@ -331,7 +331,6 @@ impl Wal {
 /// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
     let _lock = WalLock::acquire(layout)?;
-    let (log, report) = recover(layout, SMALL_LOG_BYTES, 0)?;
-    log.close()?;
+    let (_log, report) = recover(layout, SMALL_LOG_BYTES, 0)?;
     Ok(report)
 }

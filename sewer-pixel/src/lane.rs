@@ -1,0 +1,311 @@
+//! A worker's way to the committer.
+//!
+//! The events that one turn of the worker's event loop brings are encoded into a batch of the
+//! worker's own, without a lock. At the end of the turn they go to the committer together, and the
+//! worker stands still until they are on stable storage, if that is quick: then it answers all of
+//! them, and meanwhile the next turn gathers in the sockets. This makes large batches and few
+//! wake-ups without any timer, and costs a lone request two changes of threads.
+//!
+//! A worker never stands still for longer than [`PATIENCE`]. When that runs out, it goes back to its
+//! event loop, does not stand still at all for [`HASTE`], and is woken when its events are durable.
+//! So a slow disk slows acknowledgements and nothing else.
+//!
+//! Invariants of a lane: `durable <= handed over <= submitted`; events become durable in the order
+//! in which they were submitted; once the WAL has failed, `durable` stays and every waiter is told.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use futures_util::task::AtomicWaker;
+use sewer_wal::{Batch, Event};
+use thiserror::Error;
+
+use crate::commit::{Shared, lock};
+
+/// How long a worker stands still for one commit: several times what a local disk needs, and less
+/// than a client notices.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// How long a worker does not stand still after a commit that took longer than that.
+const HASTE: Duration = Duration::from_millis(100);
+
+/// The size at which a lane begins another batch. Above it one fsync gains nothing.
+const LANE_BATCH_BYTES: usize = 512 << 10;
+
+/// Why an event was not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SubmitError {
+    /// More is waiting for the disk than `pixel.queue_bytes` allows.
+    #[error("too many events wait for the disk")]
+    Overloaded,
+    /// The event does not fit the log.
+    #[error("the event is over the limit")]
+    TooLarge,
+    /// The WAL has failed or is closed.
+    #[error("the WAL takes no more events")]
+    Closed,
+}
+
+/// The meeting point of one worker and the committer.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) inbox: Mutex<Inbox>,
+    submitted: AtomicU64,
+    durable: AtomicU64,
+    /// The worker's thread stands still and is to be unparked.
+    stands_still: AtomicBool,
+    thread: Thread,
+    /// Wakes the worker's event loop, if it does not stand still.
+    waker: AtomicWaker,
+}
+
+/// What was handed over and not yet taken.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// Batches in order, each with the number of the lane's last event in it.
+    pub(crate) batches: VecDeque<(Batch, u64)>,
+    /// An emptied batch whose memory can be used again.
+    pub(crate) reusable: Batch,
+}
+
+impl Lane {
+    /// For the calling thread.
+    fn new() -> Self {
+        Self {
+            inbox: Mutex::default(),
+            submitted: AtomicU64::new(0),
+            durable: AtomicU64::new(0),
+            stands_still: AtomicBool::new(false),
+            thread: std::thread::current(),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// Its events that are not yet on stable storage.
+    pub(crate) fn unsynced(&self) -> u64 {
+        // In this order: what becomes durable in between is then not counted below zero.
+        let durable = self.durable.load(Ordering::Acquire);
+        self.submitted.load(Ordering::Acquire) - durable
+    }
+
+    /// Its events up to this one are on stable storage.
+    pub(crate) fn set_durable(&self, through: u64) {
+        self.durable.store(through, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// Makes the worker look. What it is to see was stored before, `SeqCst` as here and in
+    /// [`Lane::stand_still`]: either this sees that the worker stands still, or the worker, when it
+    /// goes on, sees what was stored.
+    pub(crate) fn notify(&self) {
+        if self.stands_still.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        } else {
+            self.waker.wake();
+        }
+    }
+
+    /// Blocks until the events up to this one are durable, the WAL has failed, or the time is over;
+    /// `false` if it is over.
+    fn stand_still(&self, through: u64, failed: &AtomicBool, until: Instant) -> bool {
+        let is_done =
+            || self.durable.load(Ordering::SeqCst) >= through || failed.load(Ordering::SeqCst);
+        self.stands_still.store(true, Ordering::SeqCst);
+        let mut left = until.saturating_duration_since(Instant::now());
+        while !is_done() && !left.is_zero() {
+            std::thread::park_timeout(left);
+            left = until.saturating_duration_since(Instant::now());
+        }
+        self.stands_still.store(false, Ordering::SeqCst);
+        is_done()
+    }
+}
+
+/// A worker's end of its lane.
+#[derive(Debug)]
+pub struct Submitter {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+    turn: Rc<RefCell<Turn>>,
+}
+
+impl Submitter {
+    /// A lane for the calling worker, in whose event loop this must be called.
+    pub(crate) fn attach(shared: Arc<Shared>) -> Self {
+        let lane = Arc::new(Lane::new());
+        shared.add(Arc::clone(&lane));
+        let turn = Rc::new(RefCell::new(Turn::default()));
+        let submitter = Self { shared, lane, turn };
+        let (shared, lane) = (Arc::clone(&submitter.shared), Arc::clone(&submitter.lane));
+        let turn = Rc::clone(&submitter.turn);
+        // It is woken by the first event of a turn, behind all that is ready in this turn.
+        actix_web::rt::spawn(poll_fn(move |cx| -> Poll<()> {
+            lane.waker.register(cx.waker());
+            turn.borrow_mut().end(&shared, &lane, cx);
+            Poll::Pending
+        }));
+        submitter
+    }
+
+    /// Takes an event into the turn. The result completes when the event is on stable storage.
+    ///
+    /// # Errors
+    /// [`SubmitError`]; the event is then not recorded.
+    pub fn submit(&self, event: &Event<'_>) -> Result<Durable<'_>, SubmitError> {
+        if self.shared.has_failed() {
+            return Err(SubmitError::Closed);
+        }
+        let mut turn = self.turn.borrow_mut();
+        let waiting_bytes = self.shared.queued_bytes() + turn.batch.event_bytes();
+        if waiting_bytes > self.shared.queue_bytes_max {
+            return Err(SubmitError::Overloaded);
+        }
+        if turn.batch.push(event).is_err() {
+            return Err(SubmitError::TooLarge);
+        }
+        turn.submitted += 1;
+        turn.queue.push_back(None);
+        self.lane.submitted.store(turn.submitted, Ordering::Release);
+        if turn.batch.len() == 1
+            && let Some(waker) = &turn.waker
+        {
+            waker.wake_by_ref();
+        }
+        if turn.batch.framed_bytes() >= LANE_BATCH_BYTES {
+            turn.hand_over(&self.shared, &self.lane);
+        }
+        Ok(Durable { turn: &self.turn, number: turn.submitted })
+    }
+}
+
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        // What was acknowledged as received is not to be lost by a stop in the middle of a turn.
+        self.turn.borrow_mut().hand_over(&self.shared, &self.lane);
+    }
+}
+
+/// The events of a worker that are not handed over, and its requests that wait, in the order of
+/// their numbers.
+#[derive(Debug, Default)]
+struct Turn {
+    batch: Batch,
+    submitted: u64,
+    /// Wakes the task that ends turns.
+    waker: Option<Waker>,
+    /// Until then the worker does not stand still.
+    in_haste_until: Option<Instant>,
+    /// The number of the last event that was answered.
+    answered: u64,
+    /// For each event after that, who waits for it.
+    queue: VecDeque<Option<Waker>>,
+    /// How many of these are there.
+    waiting: usize,
+    failed: bool,
+}
+
+impl Turn {
+    fn end(&mut self, shared: &Shared, lane: &Lane, cx: &Context<'_>) {
+        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        if !self.batch.is_empty() {
+            self.hand_over(shared, lane);
+            self.stand_still(shared, lane);
+        }
+        let durable = lane.durable.load(Ordering::SeqCst);
+        self.wake(durable, shared.has_failed());
+    }
+
+    fn hand_over(&mut self, shared: &Shared, lane: &Lane) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let was_empty = {
+            let mut inbox = lock(&lane.inbox);
+            // Under the lock: the committer must not subtract what has not been added yet.
+            shared.add_queued_bytes(self.batch.event_bytes());
+            let was_empty = inbox.batches.is_empty();
+            match inbox.batches.back_mut() {
+                Some((batch, through)) if batch.framed_bytes() < LANE_BATCH_BYTES => {
+                    batch.extend(&self.batch);
+                    *through = self.submitted;
+                    self.batch.clear();
+                }
+                _ => {
+                    let empty = std::mem::take(&mut inbox.reusable);
+                    let batch = std::mem::replace(&mut self.batch, empty);
+                    inbox.batches.push_back((batch, self.submitted));
+                }
+            }
+            was_empty
+        };
+        if was_empty {
+            shared.wake_committer();
+        }
+    }
+
+    /// Waits for what was handed over, if anybody does and commits are quick.
+    fn stand_still(&mut self, shared: &Shared, lane: &Lane) {
+        let now = Instant::now();
+        if self.waiting == 0 || self.in_haste_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let is_done = lane.stand_still(self.submitted, shared.failed(), now + PATIENCE);
+        self.in_haste_until = (!is_done).then(|| Instant::now() + HASTE);
+    }
+
+    fn wake(&mut self, durable: u64, failed: bool) {
+        while self.answered < durable {
+            self.answered += 1;
+            if let Some(waker) = self.queue.pop_front().flatten() {
+                self.waiting -= 1;
+                waker.wake();
+            }
+        }
+        if failed {
+            self.failed = true;
+            self.waiting = 0;
+            self.queue.drain(..).flatten().for_each(Waker::wake);
+        }
+    }
+
+    fn poll(&mut self, number: u64, cx: &Context<'_>) -> Poll<Result<(), SubmitError>> {
+        if number <= self.answered {
+            return Poll::Ready(Ok(()));
+        }
+        let place = usize::try_from(number - self.answered - 1).ok();
+        match place.and_then(|place| self.queue.get_mut(place)) {
+            Some(waker) if !self.failed => {
+                if waker.replace(cx.waker().clone()).is_none() {
+                    self.waiting += 1;
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(Err(SubmitError::Closed)),
+        }
+    }
+}
+
+/// Completes when an event is on stable storage. Dropping it does not take the event back.
+#[derive(Debug)]
+pub struct Durable<'a> {
+    turn: &'a RefCell<Turn>,
+    number: u64,
+}
+
+impl Future for Durable<'_> {
+    type Output = Result<(), SubmitError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.turn.borrow_mut().poll(self.number, cx)
+    }
+}
