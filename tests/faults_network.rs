@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sewer_test_support::faults::{Matrix, Rig, RigOptions, Row, Step, freeze};
+use sewer_test_support::faults::{Matrix, Rig, Row, Step, freeze};
 use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
 use sewer_test_support::process::eventually;
 use sewer_test_support::proxy::{Mode, Proxy, Strike};
@@ -15,7 +15,7 @@ const DATANODE_HOST: &str = "127.0.0.2";
 
 /// How far into the files a stream to a DataNode is struck: behind the first of a file's blocks,
 /// in front of the last, or somewhere in between.
-const INTO_STREAM_BYTES: u64 = 150 * 1024;
+const INTO_STREAM_BYTES: u64 = 1500 << 10;
 
 /// Under load, files follow each other all the time.
 const REACH_WAIT: Duration = Duration::from_secs(40);
@@ -51,19 +51,20 @@ impl Net {
         Self { hdfs, namenode, datanode }
     }
 
-    /// Files of several blocks, so that one can be caught between two.
-    fn options(&self) -> RigOptions {
+    fn row(
+        &self,
+        matrix: &mut Matrix,
+        row: &Row,
+        step: Step,
+        mut strike: impl FnMut(&Self, &mut Rig<'_>),
+    ) {
         let by_name = [("dfs.client.use.datanode.hostname", "true")];
         let conf = self.hdfs.client_conf("conf-by-name", &by_name);
-        RigOptions {
-            authority: Some(self.namenode.address()),
-            shipper: vec![
-                "hdfs.block_size=64KiB".into(),
-                format!("destination.hadoop_conf_dir={}", conf.display()),
-            ],
-            padding_bytes: 1024,
-            ..RigOptions::default()
-        }
+        let mut options = step.options(&self.namenode);
+        options.shipper.push(format!("destination.hadoop_conf_dir={}", conf.display()));
+        matrix.row(&self.hdfs, row, &options, |rig| strike(self, rig));
+        // What a failed row may have left.
+        self.set(Mode::Pass);
     }
 
     fn set(&self, mode: Mode) {
@@ -72,7 +73,7 @@ impl Net {
     }
 }
 
-fn resets(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
+fn resets(matrix: &mut Matrix, net: &Net) {
     for step in Step::ALL {
         let row = Row::new("connections to the NameNode reset", step.name());
         let row = match step {
@@ -81,7 +82,7 @@ fn resets(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
             Step::BeforeClose => row.tells("connection").in_slice(),
             _ => row.tells("connection"),
         };
-        matrix.row(&net.hdfs, &row, options, |_| {
+        net.row(matrix, &row, step, |net, _| {
             let held = step.reach(&net.namenode);
             net.namenode.reset_connections();
             drop(held);
@@ -91,11 +92,11 @@ fn resets(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
         .in_slice()
         .tells("datanode")
         .tells("connection");
-    matrix.row(&net.hdfs, &row, options, |_| {
+    net.row(matrix, &row, Step::MidWrite, |net, _| {
         net.datanode.after_bytes(INTO_STREAM_BYTES, Strike::Reset).wait(REACH_WAIT);
     });
     let row = Row::new("port of the NameNode closed", "whenever").tells("connection");
-    matrix.row(&net.hdfs, &row, options, |_| {
+    net.row(matrix, &row, Step::Planning, |net, _| {
         net.namenode.set(Mode::Refuse);
         net.namenode.reset_connections();
         std::thread::sleep(WHILE);
@@ -103,11 +104,13 @@ fn resets(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
     });
 }
 
-fn black_holes(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
+fn black_holes(matrix: &mut Matrix, net: &Net) {
+    let seconds = freeze().as_secs();
     for step in Step::ALL {
-        let row = Row::new("all packets of the NameNode lost", step.name()).tells("timeout");
+        let fault = format!("all packets of the NameNode lost for {seconds} s");
+        let row = Row::new(&fault, step.name()).freezes().tells("timeout");
         let row = if step == Step::BeforeRename { row.in_slice() } else { row };
-        matrix.row(&net.hdfs, &row, options, |_| {
+        net.row(matrix, &row, step, |net, _| {
             let held = step.reach(&net.namenode);
             net.namenode.set(Mode::BlackHole);
             drop(held);
@@ -115,8 +118,9 @@ fn black_holes(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
             net.namenode.set(Mode::Pass);
         });
     }
-    let row = Row::new("all packets of the DataNode lost", "mid-write").tells("timeout");
-    matrix.row(&net.hdfs, &row, options, |_| {
+    let fault = format!("all packets of the DataNode lost for {seconds} s");
+    let row = Row::new(&fault, "mid-write").freezes().tells("timeout");
+    net.row(matrix, &row, Step::MidWrite, |net, _| {
         let strike = Strike::Set(Mode::BlackHole);
         net.datanode.after_bytes(INTO_STREAM_BYTES, strike).wait(REACH_WAIT);
         std::thread::sleep(freeze());
@@ -124,9 +128,18 @@ fn black_holes(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
     });
 }
 
-fn slow_calls(matrix: &mut Matrix, net: &Net, options: &RigOptions) {
-    let row = Row::new("1 % of calls slow", "all").in_slice().tells("timeout");
-    matrix.row(&net.hdfs, &row, options, |_: &mut Rig<'_>| {
+fn slow_calls(matrix: &mut Matrix, net: &Net) {
+    // The NameNode gets it after the same file has been made anew and has its final name.
+    let row = Row::new("creation of a file arrives late", Step::Planning.name());
+    net.row(matrix, &row.in_slice().tells("timeout"), Step::Planning, |net, _| {
+        let held = Step::Planning.reach(&net.namenode);
+        std::thread::sleep(SLOW);
+        drop(held);
+    });
+    // Which calls are slow is left to chance, and so is whether there is anything to warn of: those of
+    // a write or a close have more time than that.
+    let row = Row::new("1 % of calls slow", "all").freezes();
+    net.row(matrix, &row, Step::Planning, |net, _| {
         let enough = net.namenode.slowed() + if freeze() < SLOW_LONG { 3 } else { 20 };
         net.set(Mode::Slow { delay: SLOW, per_mille: 10 });
         let slowed = eventually(SLOW_WAIT, || net.namenode.slowed() >= enough);
@@ -142,10 +155,9 @@ fn events_arrive_exactly_once_whatever_the_network_does() {
     }
     let mut matrix = Matrix::new(BINARY);
     let net = Net::start();
-    let options = net.options();
-    resets(&mut matrix, &net, &options);
-    black_holes(&mut matrix, &net, &options);
-    slow_calls(&mut matrix, &net, &options);
+    resets(&mut matrix, &net);
+    black_holes(&mut matrix, &net);
+    slow_calls(&mut matrix, &net);
     assert!(net.datanode.bytes() > 0, "the data went through the proxy");
     matrix.finish();
 }

@@ -14,6 +14,7 @@ pub use self::error::ShipError;
 use bytes::Bytes;
 use sewer_wal::{Layout, Lsn, WalError, sealed};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::destination::{
     CreateOptions, Destination, DestinationError, Kind, Lowered, Published, publish,
@@ -59,6 +60,8 @@ struct Progress {
     attempt: u32,
     /// Whether an attempt has failed here.
     has_failed: bool,
+    /// Until when a temporary file may come to be whose creation got no answer.
+    late_until: Option<Instant>,
     lowered: Option<Lowered>,
 }
 
@@ -142,18 +145,28 @@ impl Shipment {
         } else {
             let length = self.write(index, &output).await?;
             self.publish(index, &output, length).await?;
-            if self.progress[index].has_failed {
-                // A call that got no answer may have been carried out late, after the last look.
-                self.clean(index, &output).await?;
-            }
             length
         };
+        if self.progress[index].has_failed {
+            // A call that got no answer may have been carried out late, after the last look; and
+            // once the plan is gone, nobody looks again.
+            self.wait_for_late_file(index).await;
+            self.clean(index, &output).await?;
+        }
         if let Some(replication) = self.plan.outputs[index].replication {
             let path = output.final_path();
             self.tools.destination.restore_replication(&path, replication).await?;
             tracing::info!(%path, replication, "restored the replication; HDFS makes the copies");
         }
         Ok(length)
+    }
+
+    async fn wait_for_late_file(&mut self, index: usize) {
+        if let Some(until) = self.progress[index].late_until {
+            tokio::time::sleep_until(until).await;
+            self.progress[index].late_until = None;
+            self.progress[index].is_clean = false;
+        }
     }
 
     /// The length of the final file if it is there and complete, written before this process knew
@@ -204,10 +217,13 @@ impl Shipment {
         let options = CreateOptions { replication: progress.lowered.map(|lowered| lowered.to) };
         let written = self.stream(output, &temporary, options).await;
         self.progress[index].has_failed |= written.is_err();
-        if let Err(ShipError::Destination(error)) = &written
-            && error.fewer_replicas_may_help()
-        {
-            self.lower_replication(index, &temporary).await?;
+        if let Err(ShipError::Destination(error)) = &written {
+            if let Some(within) = error.may_be_created_within() {
+                self.progress[index].late_until = Some(Instant::now() + within);
+            }
+            if error.fewer_replicas_may_help() {
+                self.lower_replication(index, &temporary).await?;
+            }
         }
         written
     }

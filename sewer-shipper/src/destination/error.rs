@@ -101,8 +101,19 @@ impl DestinationError {
             || (matches!(self.operation, WRITE | CLOSE)
                 && matches!(self.cause, Cause::TimedOut { .. }))
     }
+
+    /// For how long a file that got no answer to its creation may still come to be. The same time
+    /// again as the answer had: nothing says when it is too late for a request that is on its way.
+    pub fn may_be_created_within(&self) -> Option<Duration> {
+        match self.cause {
+            Cause::TimedOut { limit } if self.operation == CREATE => Some(limit),
+            _ => None,
+        }
+    }
 }
 
+/// Verb phrase of [`Destination::create`](super::Destination::create).
+pub(super) const CREATE: &str = "create";
 /// Verb phrase of [`Output::write`](super::Output::write).
 pub(super) const WRITE: &str = "write";
 /// Verb phrase of [`Output::close`](super::Output::close).

@@ -52,6 +52,8 @@ pub async fn publish(
     if is_published(destination, final_name, length).await? {
         if renamed.is_err() {
             destination.settle(final_name).await?;
+            // If somebody else made the final file, ours is still there.
+            destination.delete(temporary).await?;
         }
         return Ok(Published::Now);
     }
@@ -89,15 +91,25 @@ mod tests {
     use super::super::{Chunks, CreateOptions, Entry, Options, Output, open};
     use super::*;
 
-    /// A destination whose answer to `rename` is lost, whether or not the rename happens.
+    const DATA: Bytes = Bytes::from_static(b"data");
+
+    /// What becomes of a rename.
     #[derive(Debug)]
-    struct LostAnswer {
+    enum Fate {
+        RequestLost,
+        AnswerLost,
+        /// Somebody makes the same file under the final name first.
+        Overtaken,
+    }
+
+    #[derive(Debug)]
+    struct Fateful {
         inner: Arc<dyn Destination>,
-        happens: bool,
+        fate: Fate,
     }
 
     #[async_trait]
-    impl Destination for LostAnswer {
+    impl Destination for Fateful {
         async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
             self.inner.create(path, options).await
         }
@@ -111,8 +123,13 @@ mod tests {
         }
 
         async fn rename(&self, from: &str, to: &str) -> Result<()> {
-            if self.happens {
-                self.inner.rename(from, to).await?;
+            match self.fate {
+                Fate::RequestLost => {}
+                Fate::AnswerLost => self.inner.rename(from, to).await?,
+                Fate::Overtaken => {
+                    write(&*self.inner, to).await;
+                    return self.inner.rename(from, to).await;
+                }
             }
             Err(DestinationError::new("rename", from, Cause::TimedOut { limit: Duration::ZERO }))
         }
@@ -134,29 +151,46 @@ mod tests {
         }
     }
 
-    async fn publish_with_lost_answer(happens: bool) -> (Result<Published>, Result<Published>) {
+    async fn write(destination: &dyn Destination, path: &str) {
+        let mut output = destination.create(path, CreateOptions::default()).await.expect("create");
+        output.write(DATA).await.expect("write");
+        assert_eq!(output.close().await.expect("close"), 4);
+    }
+
+    /// Publishes with that fate and then without it; and what is left under the temporary name
+    /// between the two.
+    async fn publish_twice(fate: Fate) -> (Result<Published>, Option<u64>, Result<Published>) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let uri = format!("file://{}", dir.path().display());
         let inner = open(&uri, Options::default()).expect("a valid URI");
-        let mut output = inner.create("/.a.1.tmp", CreateOptions::default()).await.expect("create");
-        output.write(Bytes::from_static(b"data")).await.expect("write");
-        assert_eq!(output.close().await.expect("close"), 4);
-        let lossy = LostAnswer { inner: Arc::clone(&inner), happens };
-        let first = publish(&lossy, "/.a.1.tmp", "/a", 4).await;
-        (first, publish(&*inner, "/.a.1.tmp", "/a", 4).await)
+        write(&*inner, "/.a.1.tmp").await;
+        let fateful = Fateful { inner: Arc::clone(&inner), fate };
+        let first = publish(&fateful, "/.a.1.tmp", "/a", 4).await;
+        let left = inner.length("/.a.1.tmp").await.expect("look");
+        (first, left, publish(&*inner, "/.a.1.tmp", "/a", 4).await)
     }
 
     #[tokio::test]
     async fn a_rename_whose_answer_was_lost_is_found_to_have_happened() {
-        let (first, second) = publish_with_lost_answer(true).await;
+        let (first, left, second) = publish_twice(Fate::AnswerLost).await;
         assert_eq!(first.expect("it is there"), Published::Now);
+        assert_eq!(left, None);
         assert_eq!(second.expect("it is still there"), Published::Already);
     }
 
     #[tokio::test]
     async fn a_rename_whose_request_was_lost_is_unknown_and_can_be_repeated() {
-        let (first, second) = publish_with_lost_answer(false).await;
+        let (first, left, second) = publish_twice(Fate::RequestLost).await;
         assert!(first.expect_err("it did not happen").outcome_unknown());
+        assert_eq!(left, Some(4));
         assert_eq!(second.expect("nothing is in the way"), Published::Now);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_under_the_temporary_name_when_somebody_else_made_the_final_one() {
+        let (first, left, second) = publish_twice(Fate::Overtaken).await;
+        assert_eq!(first.expect("it is there"), Published::Now);
+        assert_eq!(left, None);
+        assert_eq!(second.expect("it is still there"), Published::Already);
     }
 }

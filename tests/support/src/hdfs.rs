@@ -248,9 +248,10 @@ impl Hdfs {
         }
         if self.options.ha {
             self.make_active_if_none_is();
+        } else {
+            // `dfsadmin` itself waits for a NameNode that is starting.
+            self.leave_safe_mode();
         }
-        // `dfsadmin` itself waits for a NameNode that is starting.
-        self.leave_safe_mode();
         self.wait_until_ready();
     }
 

@@ -46,6 +46,7 @@ struct Shared {
     padding_bytes: usize,
     deadline: Instant,
     stop: AtomicBool,
+    rest: AtomicBool,
     next: AtomicU64,
     acknowledged: AtomicU64,
 }
@@ -83,6 +84,7 @@ impl Load {
         let shared = Arc::new(Shared {
             deadline: Instant::now() + options.limit,
             stop: AtomicBool::new(false),
+            rest: AtomicBool::new(false),
             next: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             options,
@@ -103,6 +105,11 @@ impl Load {
     /// How many requests got their 204 until now.
     pub fn acknowledged(&self) -> u64 {
         self.shared.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Sends nothing more, or goes on.
+    pub fn set_resting(&self, rest: bool) {
+        self.shared.rest.store(rest, Ordering::Relaxed);
     }
 
     /// Ends the load, after the answers to what was sent, and returns the record.
@@ -135,6 +142,10 @@ impl Shared {
         let mut record = Record::default();
         let mut connection = None;
         while !self.is_over() {
+            if self.rest.load(Ordering::Relaxed) {
+                std::thread::sleep(RECONNECT_PAUSE);
+                continue;
+            }
             let Some(mut open) =
                 connection.or_else(|| Connection::open(&self.options.address).ok())
             else {

@@ -32,7 +32,7 @@ pub(super) use self::session::Session;
 
 use self::output::HdfsOutput;
 use self::session::Sessions;
-use super::error::{Cause, DestinationError, Result};
+use super::error::{CREATE, Cause, DestinationError, Result};
 use super::uri::{Address, check};
 use super::{
     Chunks, CreateOptions, Destination, Entry, Kind, LIST_ENTRIES_MAX, Lowered, Options, Output,
@@ -123,8 +123,8 @@ impl HdfsDestination {
 #[async_trait]
 impl Destination for HdfsDestination {
     async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
-        let place = self.place("create", path)?;
-        let fail = |cause| DestinationError::new("create", path, cause);
+        let place = self.place(CREATE, path)?;
+        let fail = |cause| DestinationError::new(CREATE, path, cause);
         let session = self.sessions.get().await.map_err(fail)?;
         let mut how = WriteOptions::default().overwrite(false).create_parent(true);
         how.replication =
@@ -136,7 +136,7 @@ impl Destination for HdfsDestination {
             .run(self.options.rpc_timeout, async move { client.create(&server_path, how).await });
         let writer = created.await.map_err(|cause| {
             self.sessions.after_failure(&session, &cause);
-            DestinationError::new("create", path, cause)
+            DestinationError::new(CREATE, path, cause)
         })?;
         let sessions = Arc::clone(&self.sessions);
         let limits = (self.options.rpc_timeout, self.options.data_timeout);

@@ -159,6 +159,16 @@ impl<'a> Rig<'a> {
         self.watcher.as_ref().expect("the row is running").shipper_is(Some(self.pid));
     }
 
+    /// Lets the load rest, and waits until nothing is to be shipped; or lets it go on.
+    ///
+    /// # Panics
+    /// If something is still to be shipped after a minute.
+    pub fn set_idle(&self, idle: bool) {
+        self.load.as_ref().expect("the row is running").set_resting(idle);
+        let is_idle = || self.lag().is_zero() && self.shipper.left().is_empty();
+        assert!(!idle || eventually(DRAIN_WAIT, is_idle), "nothing is left: {}", self.tell());
+    }
+
     /// The shipper's metrics.
     pub fn metrics(&self) -> Samples {
         self.shipper.metrics()

@@ -77,7 +77,7 @@ impl Step {
             Self::RenameUnanswered => hold(proxy, Calls::of("rename2"), When::SwallowAnswer),
             Self::AfterRename => {
                 let renamed = hold(proxy, Calls::of("rename2"), When::AfterAnswer);
-                let look = Calls::of("getFileInfo").containing(&renamed.target);
+                let look = Calls::of("getFileInfo").containing(renamed.target());
                 let next = arm(proxy, look, When::BeforeForward);
                 drop(renamed);
                 next.reached()
@@ -89,14 +89,26 @@ impl Step {
 /// A call, and the shipment behind it, held until this is dropped.
 #[derive(Debug)]
 pub struct Held {
-    target: String,
+    paths: [String; 2],
     _go: Sender<()>,
+}
+
+impl Held {
+    /// The path that the call is about: of a rename, the old name.
+    pub fn path(&self) -> &str {
+        &self.paths[0]
+    }
+
+    /// Of a rename, the new name.
+    pub fn target(&self) -> &str {
+        &self.paths[1]
+    }
 }
 
 /// A call that is going to be held.
 struct Armed {
     what: String,
-    reached: Receiver<String>,
+    reached: Receiver<[String; 2]>,
     go: Sender<()>,
 }
 
@@ -110,7 +122,7 @@ fn arm(proxy: &Proxy, calls: Calls, when: When) -> Armed {
     let (go, gone) = mpsc::channel::<()>();
     proxy.on(calls, when, move |call| {
         // Nobody listens any more if the test has failed.
-        let _ = tell.send(call.text(2).unwrap_or_default().to_owned());
+        let _ = tell.send([1, 2].map(|field| call.text(field).unwrap_or_default().to_owned()));
         // Nothing is ever sent: it ends when the guard is dropped.
         let _ = gone.recv();
     });
@@ -119,9 +131,8 @@ fn arm(proxy: &Proxy, calls: Calls, when: When) -> Armed {
 
 impl Armed {
     fn reached(self) -> Held {
-        let target = self.reached.recv_timeout(REACH_WAIT);
-        let target =
-            target.unwrap_or_else(|why| panic!("no {} in {REACH_WAIT:?}: {why}", self.what));
-        Held { target, _go: self.go }
+        let paths = self.reached.recv_timeout(REACH_WAIT);
+        let paths = paths.unwrap_or_else(|why| panic!("no {} in {REACH_WAIT:?}: {why}", self.what));
+        Held { paths, _go: self.go }
     }
 }
