@@ -2,7 +2,7 @@
 //! production, counted by valgrind: the same on a busy machine as on an idle one. What makes the hot
 //! path a tenth longer fails here.
 //!
-//! It counts what `cargo build --release` built, in the directory that SEWERTEST_RELEASE names, and
+//! It counts what `cargo build --release` built, in the directory that `SEWERTEST_RELEASE` names, and
 //! skips itself without (`tests/run` sets it). The counts are those of one compiler; a new one may
 //! shift them by a few per cent, and is a reason to write down new ones.
 
