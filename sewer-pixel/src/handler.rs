@@ -34,13 +34,17 @@ pub struct Handler {
 }
 
 impl Handler {
-    /// Answers a request.
+    /// Answers a request that came with its connection.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
+        self.answer_on(&connection_of(&request), request).await
+    }
+
+    /// Answers a request of this connection.
+    pub async fn answer_on(&self, connection: &Connection, request: Request) -> Response<BoxBody> {
         let _in_flight = self.metrics.request();
-        let connection = connection_of(&request);
-        let _busy = Busy { connection: &connection, connections: &self.connections };
+        let _busy = Busy { connection, connections: &self.connections };
         let policy = self.policy.get();
-        let outcome = match self.submit(&policy, request, &connection).await {
+        let outcome = match self.submit(&policy, request, connection).await {
             Ok((answer, Some(durable))) => durable.await.map(|()| answer).map_err(Refused::Submit),
             Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
@@ -50,7 +54,7 @@ impl Handler {
                 self.metrics.answered(answer.status());
                 answer.into_response()
             }
-            Err(refused) => self.refuse(refused, &connection),
+            Err(refused) => self.refuse(refused, connection),
         };
         if connection.is_ending() || self.metrics.state() != State::Serving {
             connection.end_with_answer();

@@ -4,6 +4,7 @@
 //! - [`listen`] where connections come in; [`server`] the pixel port
 //! - [`proxy`] and [`tls`] what comes before HTTP; [`stream`], [`connection`] and [`sweep`] what a
 //!   connection may do
+//! - [`direct`] the short way of a simple request
 //! - [`handler`] from a request to its answer; [`intake`] what a request may be
 //! - [`head`] what is borrowed from a request; [`forwarded`] what a proxy says of its sender;
 //!   [`request`] from both to an event
@@ -21,6 +22,7 @@ pub mod commit;
 pub mod config;
 pub mod connection;
 pub mod daemon;
+pub mod direct;
 pub mod forwarded;
 pub mod handler;
 pub mod head;

@@ -2,7 +2,9 @@
 //!
 //! It is built on actix-http, the layer below actix-web: there is one handler and nothing to route.
 //! A connection first says whom it stands for (PROXY protocol) and becomes encrypted (TLS), if
-//! either is configured; then the HTTP dispatcher has it, through a stream that keeps the limits.
+//! either is configured. Then simple requests are answered at once ([`crate::direct`]); when another
+//! one comes, the HTTP dispatcher has the connection until it is idle, through a stream that keeps
+//! the limits.
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -11,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::{DispatchError, ParseError};
-use actix_http::{HttpService, KeepAlive, Request, StatusCode};
+use actix_http::{HttpService, KeepAlive, Request, ServiceConfig, StatusCode};
 use actix_server::{Server, ServerHandle};
 use actix_service::{Service, ServiceFactory as _, fn_factory, fn_service};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -21,6 +24,7 @@ use tokio::task::AbortHandle;
 use crate::commit::Lanes;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::direct::{Direct, Left};
 use crate::handler::Handler;
 use crate::metrics::Metrics;
 use crate::policy::current::{Current, Policies};
@@ -142,16 +146,19 @@ async fn worker(
         connections: Rc::clone(&connections),
         policy: shared.policies.follow(),
     });
+    // The limits in time are kept by the sweep, for which the dispatcher needs no timers.
+    let (no_timer, keep_alive) = (Duration::ZERO, KeepAlive::Os);
+    let http_config = ServiceConfig::new(keep_alive, no_timer, DISCONNECT_TIMEOUT, false, None);
+    let direct = Direct::new(Rc::clone(&handler), http_config);
     let asked = Rc::clone(&handler);
     let expect = move |request: Request| std::future::ready(asked.expect(request));
     let answer = move |request: Request| {
         let handler = Rc::clone(&handler);
         async move { Ok::<_, Infallible>(handler.answer(request).await) }
     };
-    // The limits in time are kept by the sweep, for which the dispatcher needs no timers.
     let http = HttpService::build()
-        .keep_alive(KeepAlive::Os)
-        .client_request_timeout(Duration::ZERO)
+        .keep_alive(keep_alive)
+        .client_request_timeout(no_timer)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .expect(fn_service(expect))
         .on_connect_ext(|io: &Guarded, data| {
@@ -164,17 +171,17 @@ async fn worker(
         metrics: shared.metrics,
     };
     let http = http.new_service(()).await?;
-    let worker = Rc::new((connections, opener, http));
+    let worker = Rc::new((connections, opener, direct, http));
     Ok(fn_service(move |tcp: TcpStream| {
         let worker = Rc::clone(&worker);
         async move {
-            let (connections, opener, http) = &*worker;
+            let (connections, opener, direct, http) = &*worker;
             let peer = tcp.peer_addr().ok();
             // A small answer waits for nothing. It is no harm if that cannot be had.
             let _ = tcp.set_nodelay(true);
             let connection = connections.open(Stream::Plain(tcp), peer);
             if opener.open(&connection).await {
-                serve(&connection, connections, http).await;
+                serve(&connection, connections, direct, http).await;
             }
             Ok(())
         }
@@ -223,16 +230,29 @@ impl Opener {
 
 /// Serves the requests of a connection to its end. While it is idle it has no dispatcher, whose
 /// buffers are most of what a connection costs.
-async fn serve<H>(connection: &Open, connections: &Rc<Connections>, http: &H)
+async fn serve<H>(connection: &Open, connections: &Rc<Connections>, direct: &Direct, http: &H)
 where
     H: Service<(Guarded, Option<SocketAddr>), Response = (), Error = DispatchError>,
 {
+    let mut has_answered = false;
     let result = loop {
-        if connection.readable().await.is_err() {
-            break Ok(());
-        }
+        let unread = if connection.is_tls() {
+            match connection.readable().await {
+                Ok(()) => Bytes::new(),
+                Err(_) => break Ok(()),
+            }
+        } else {
+            match direct.serve(connection).await {
+                Left::Unread(bytes) => bytes,
+                Left::Closed => break Ok(()),
+                Left::Answered => {
+                    has_answered = true;
+                    break Ok(());
+                }
+            }
+        };
         connection.wake_up();
-        let guarded = Guarded::new(Rc::clone(connection), Rc::clone(connections));
+        let guarded = Guarded::new(Rc::clone(connection), Rc::clone(connections), unread);
         let result = Box::pin(http.call((guarded, connection.peer.get()))).await;
         if result.is_err() || !connection.is_asleep() {
             break result;
@@ -249,7 +269,7 @@ where
             _ => StatusCode::BAD_REQUEST,
         });
         connection.dismiss(None).await;
-    } else if result.is_ok() && connection.is_ending() {
+    } else if result.is_ok() && (has_answered || connection.is_ending()) {
         // It may have sent more requests than it gets answers.
         connection.dismiss(None).await;
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::StatusCode;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -34,7 +35,11 @@ pub enum Stream {
 }
 
 impl Stream {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -42,7 +47,11 @@ impl Stream {
         }
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
@@ -81,12 +90,14 @@ impl Stream {
 pub struct Guarded {
     connection: Rc<Connection>,
     connections: Rc<Connections>,
+    /// What was read before, and counted then.
+    unread: Bytes,
 }
 
 impl Guarded {
-    /// The stream of a connection of a worker.
-    pub fn new(connection: Rc<Connection>, connections: Rc<Connections>) -> Self {
-        Self { connection, connections }
+    /// The stream of a connection of a worker, from which these bytes have been read already.
+    pub fn new(connection: Rc<Connection>, connections: Rc<Connections>, unread: Bytes) -> Self {
+        Self { connection, connections, unread }
     }
 
     /// The connection.
@@ -104,12 +115,17 @@ impl Guarded {
 
 impl AsyncRead for Guarded {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let connection = &self.connection;
         self.is_over()?;
+        if !self.unread.is_empty() {
+            let count = self.unread.len().min(buf.remaining());
+            buf.put_slice(&self.unread.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
+        let connection = &self.connection;
         if connection.is_asleep() {
             // To the dispatcher it is the end: it goes, and its buffers with it.
             return Poll::Ready(Ok(()));
