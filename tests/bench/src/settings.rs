@@ -49,6 +49,13 @@ impl Settings {
     }
 }
 
+/// Makes a directory of its own for a server.
+pub fn own(root: &Path, name: &str) -> PathBuf {
+    let directory = root.join(name);
+    std::fs::create_dir(&directory).expect("make a directory for a server");
+    directory
+}
+
 /// The workspace's directory.
 pub fn workspace() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

@@ -28,6 +28,9 @@ pub const TARGET: &str = "/pixel?page=1";
 pub enum Request {
     /// A pixel, with a User-Agent of so many bytes.
     Get(usize),
+    /// The same with a thousand different ones in turn, so that what is written does not compress like
+    /// one event again and again. It costs wrk more.
+    Varied(usize),
     /// The same bytes of data as an event for Flume's HTTP source, by POST.
     Flume(usize),
 }
@@ -111,6 +114,14 @@ pub fn run(address: &str, load: &Load, directory: &Path) -> Result<Said, String>
 fn lua(load: &Load) -> String {
     let request = match load.request {
         Request::Get(bytes) => format!("wrk.headers['User-Agent'] = ('u'):rep({bytes})\n"),
+        Request::Varied(bytes) => format!(
+            "local requests, number = {{}}, 0\nfunction init()\n  for i = 1, 1024 do\n    \
+             local hex = {{}}\n    for j = 1, {bytes} / 8 do\n      \
+             hex[j] = ('%08x'):format(math.random(0, 2147483647))\n    end\n    \
+             requests[i] = wrk.format('GET', nil, {{['User-Agent'] = table.concat(hex)}})\n  end\n\
+             end\nfunction request()\n  number = number % 1024 + 1\n  return requests[number]\n\
+             end\n"
+        ),
         // The eight fields, tab-separated, as nginx's log has them.
         Request::Flume(bytes) => format!(
             "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\n\

@@ -11,7 +11,7 @@ use super::USER_AGENT_BYTES;
 use crate::cpu;
 use crate::report::{Outcome, Table};
 use crate::servers::{AccessLog, PixelServer, nginx};
-use crate::settings::Settings;
+use crate::settings::{Settings, own};
 use crate::stats::{decimal, median, thousands};
 use crate::wrk::TARGET;
 
@@ -26,14 +26,10 @@ const PATIENCE: Duration = Duration::from_mins(3);
 pub fn run(settings: &Settings) -> Outcome {
     let directory = settings.directory();
     let mut outcome = Outcome { section: "ab", ..Outcome::default() };
-    let own = |name: &str| {
-        let path = directory.path().join(name);
-        std::fs::create_dir(&path).expect("make a directory for a server");
-        path
-    };
+    let root = directory.path();
     let servers = [
-        nginx(&own("nginx"), AccessLog::Buffered, 1),
-        PixelServer::durable(settings, &own("pixel")).server,
+        nginx(&own(root, "nginx"), AccessLog::Buffered, 1, true),
+        PixelServer::durable(settings, &own(root, "pixel")).server,
     ];
     let requests = settings.either(200_000, 20_000);
     let mut rates = [Vec::new(), Vec::new()];

@@ -1,13 +1,13 @@
 //! Side by side: nginx, Flume and the pixel under the same requests, by connections.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
 use crate::plot::{Plot, Series};
 use crate::report::{Outcome, Table};
 use crate::servers::{AccessLog, PixelServer, Server, Slice, flume, nginx};
-use crate::settings::Settings;
+use crate::settings::{Settings, own};
 use crate::slices::{HEADS, Slices};
 use crate::stats::{as_f64, decimal, largest};
 use crate::wrk::Load;
@@ -43,18 +43,11 @@ pub fn run(settings: &Settings) -> Outcome {
     outcome
 }
 
-/// A directory of its own for a server.
-fn own(root: &Path, name: &str) -> PathBuf {
-    let directory = root.join(name);
-    std::fs::create_dir(&directory).expect("make a directory for a server");
-    directory
-}
-
 fn start(settings: &Settings, root: &Path, outcome: &mut Outcome) -> Vec<Server> {
     let mut servers = vec![
-        nginx(&own(root, "off"), AccessLog::Off, 1),
-        nginx(&own(root, "buffered"), AccessLog::Buffered, 1),
-        nginx(&own(root, "unbuffered"), AccessLog::Unbuffered, 1),
+        nginx(&own(root, "off"), AccessLog::Off, 1, true),
+        nginx(&own(root, "buffered"), AccessLog::Buffered, 1, true),
+        nginx(&own(root, "unbuffered"), AccessLog::Unbuffered, 1, true),
         PixelServer::durable(settings, &own(root, "durable")).server,
         PixelServer::received(settings, &own(root, "received")).server,
         PixelServer::without_log(settings, &own(root, "none")).server,

@@ -2,20 +2,18 @@
 
 use serde_json::json;
 
+use super::pace;
 use crate::disk::Disk;
 use crate::report::{Outcome, Table, ms};
 use crate::servers::PixelServer;
 use crate::settings::Settings;
-use crate::stats::{as_f64, decimal, median, thousands};
+use crate::stats::{decimal, median, thousands};
 use crate::wrk::Load;
 
 const CONNECTIONS: usize = 400;
 
 /// How much of the capacity is asked for.
 const SHARE: f64 = 0.5;
-
-/// Slices that bring the pace to where it should be.
-const STEPS: usize = 4;
 
 /// What one round has shown.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
@@ -84,22 +82,15 @@ fn round(
     let full = Load::full(CONNECTIONS, settings.slice_seconds);
     let capacity = pixel.server.slice(&full)?.requests_per_second;
     let wanted = capacity * SHARE;
-    // Each connection asks once in this time.
-    let cycle_ms = as_f64(CONNECTIONS as u64) / wanted * 1e3;
     if pause_ms.is_nan() {
-        *pause_ms = cycle_ms;
-        for _ in 0..STEPS {
-            let load = Load { pause_ms: Some(*pause_ms), seconds: 1, ..full };
-            let rate = pixel.server.slice(&load)?.requests_per_second;
-            *pause_ms = corrected(*pause_ms, rate, cycle_ms);
-        }
+        *pause_ms = pace::pause_for(&mut pixel.server, &full, wanted)?;
     }
     let load = Load { pause_ms: Some(*pause_ms), ..full };
     let before = pixel.counts();
     let slice = pixel.server.slice(&load)?;
     let counts = pixel.counts() - before;
     // The capacity wanders with the machine, and the pace goes with it.
-    *pause_ms = corrected(*pause_ms, slice.requests_per_second, cycle_ms);
+    *pause_ms = pace::corrected(*pause_ms, &full, slice.requests_per_second, wanted);
     let batch_bytes = counts.wal_bytes / counts.batches;
     let fsync_ms = disk.write_and_sync_ms(batch_bytes as usize);
     Ok(Round {
@@ -112,10 +103,4 @@ fn round(
         fsync_ms,
         limit_ms: 3.0 * fsync_ms + 1.0,
     })
-}
-
-/// The pause with which the answers and wrk's own delay come to the wanted cycle.
-fn corrected(pause_ms: f64, rate: f64, cycle_ms: f64) -> f64 {
-    let seen = as_f64(CONNECTIONS as u64) / rate * 1e3;
-    (pause_ms + cycle_ms - seen).max(0.05)
 }

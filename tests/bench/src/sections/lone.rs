@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::disk::Disk;
 use crate::report::{Outcome, Table};
 use crate::servers::PixelServer;
-use crate::settings::Settings;
+use crate::settings::{Settings, own};
 use crate::stats::{decimal, median};
 use crate::wrk::Load;
 
@@ -23,13 +23,9 @@ struct Round {
 pub fn run(settings: &Settings) -> Outcome {
     let directory = settings.directory();
     let mut outcome = Outcome { section: "lone", ..Outcome::default() };
-    let own = |name: &str| {
-        let path = directory.path().join(name);
-        std::fs::create_dir(&path).expect("make a directory for a server");
-        path
-    };
-    let mut durable = PixelServer::durable(settings, &own("durable"));
-    let mut without_wal = PixelServer::without_log(settings, &own("none"));
+    let root = directory.path();
+    let mut durable = PixelServer::durable(settings, &own(root, "durable"));
+    let mut without_wal = PixelServer::without_log(settings, &own(root, "none"));
     let mut disk = Disk::new(directory.path());
     let mut rounds = Vec::new();
     for _ in 0..settings.rounds {

@@ -1,9 +1,17 @@
 //! The sections, each a file and a function from settings to an outcome.
 
 mod ab;
+mod backlog;
 mod connections;
+mod end_to_end;
+mod flume_sink;
 mod half;
 mod lone;
+mod pace;
+mod replay;
+mod rolls;
+mod scaling;
+mod slow_disk;
 
 use clap::ValueEnum;
 
@@ -21,10 +29,20 @@ pub enum Section {
     Connections,
     /// By ab, as in 2012.
     Ab,
+    /// By workers and by the size of events.
+    Scaling,
     /// Latency at half the capacity.
     Half,
     /// One connection.
     Lone,
+    /// A disk whose syncs take long.
+    SlowDisk,
+    /// The seconds in which a segment ends.
+    Rolls,
+    /// What a shipper beside it costs the pixel, and at which rate it keeps up.
+    EndToEnd,
+    /// How fast a backlog is shipped, by format and compression.
+    Replay,
 }
 
 impl Section {
@@ -45,7 +63,12 @@ impl Section {
             Self::Connections => connections::run(settings),
             Self::Ab => ab::run(settings),
             Self::Half => half::run(settings),
+            Self::Scaling => scaling::run(settings),
             Self::Lone => lone::run(settings),
+            Self::SlowDisk => slow_disk::run(settings),
+            Self::Rolls => rolls::run(settings),
+            Self::EndToEnd => end_to_end::run(settings),
+            Self::Replay => replay::run(settings),
         }
     }
 }

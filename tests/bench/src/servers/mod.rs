@@ -6,17 +6,17 @@ mod pixel;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use sewer_test_support::ports::Port;
-use sewer_test_support::process::Process;
+use sewer_test_support::process::{Process, eventually};
 
 use crate::cpu;
 use crate::stats::as_f64;
 use crate::wrk::{self, Load, Request};
 
-pub use flume::{Flume, flume};
+pub use flume::{Flume, flume, http_source, post, takes_events};
 pub use nginx::{AccessLog, nginx};
 pub use pixel::PixelServer;
 
@@ -39,8 +39,8 @@ fn start(pinned: bool, command: &[String], log: &Path) -> Process {
 }
 
 /// What a server leaves on the disk, which others take away where it is used.
-#[derive(Debug)]
-enum Left {
+#[derive(Clone, Debug)]
+pub enum Left {
     /// Nothing, or what it takes away itself.
     Nothing,
     /// A log, which is rotated.
@@ -121,14 +121,25 @@ impl Server {
         })
     }
 
+    /// Asks it to end: nginx's workers end with their master only if it ends by itself.
+    pub fn stop(&mut self) -> Result<(), String> {
+        if !self.process.is_running() {
+            return Ok(());
+        }
+        if self.is_held {
+            self.process.thaw();
+        }
+        self.process.terminate();
+        if eventually(STOP_WAIT, || !self.process.is_running()) {
+            Ok(())
+        } else {
+            Err(format!("{} has not ended in {STOP_WAIT:?}", self.label))
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
-    }
-
-    /// Its process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
     }
 
     /// Takes away what it has left, as a shipper or a rotation of logs does.
@@ -147,9 +158,16 @@ impl Server {
         }
     }
 
-    /// The bytes of what is left.
-    pub fn left_bytes(&self) -> f64 {
-        let Left::Segments(directory) = &self.left else { return 0.0 };
+    /// What it leaves.
+    pub fn left(&self) -> &Left {
+        &self.left
+    }
+}
+
+impl Left {
+    /// The bytes of sealed segments.
+    pub fn bytes(&self) -> f64 {
+        let Self::Segments(directory) = self else { return 0.0 };
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         // A segment that goes in between is not left any more.
         as_f64(entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum())
@@ -157,18 +175,8 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// Asks first: nginx's workers end with their master only if it ends by itself.
     fn drop(&mut self) {
-        if !self.process.is_running() {
-            return;
-        }
-        if self.is_held {
-            self.process.thaw();
-        }
-        self.process.terminate();
-        let asked = Instant::now();
-        while self.process.is_running() && asked.elapsed() < STOP_WAIT {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // What does not end when asked is killed with its handle.
+        let _ = self.stop();
     }
 }

@@ -28,9 +28,8 @@ impl AccessLog {
     }
 }
 
-/// Starts nginx with so many workers; one is pinned to the servers' core, more are not. `directory` is
-/// its own.
-pub fn nginx(directory: &Path, log: AccessLog, workers: usize) -> Server {
+/// Starts nginx with so many workers, on the servers' core or on any. `directory` is its own.
+pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> Server {
     let port = ports::reserve();
     let root = directory.display();
     let access_log = match log {
@@ -57,7 +56,7 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize) -> Server {
     fs::write(&path, conf).expect("write nginx.conf");
     let command = ["nginx", "-e", &format!("{root}/error.log"), "-c", &path.display().to_string()]
         .map(ToOwned::to_owned);
-    let mut process = start(workers == 1, &command, &directory.join("nginx.err"));
+    let mut process = start(pinned, &command, &directory.join("nginx.err"));
     let address = port.address();
     process.wait_until("ready", READY_WAIT, || {
         http::get(&address, "/").is_ok_and(|response| response.status == 204)
