@@ -118,6 +118,7 @@ fn to_hdfs(settings: &Settings, hdfs: &Hdfs, outcome: &mut Outcome) -> Value {
             let done = replay(settings, directory.path(), &hdfs.uri(), &sets, false);
             let with_alone = done.and_then(|replay| {
                 let alone_seconds = Some(runtime.block_on(alone(&client, &name))?);
+                runtime.block_on(remove(&client, &name))?;
                 Ok(Replay { alone_seconds, ..replay })
             });
             match with_alone {
@@ -186,6 +187,15 @@ async fn alone(client: &Client, name: &str) -> Result<f64, String> {
         Box::pin(write(client, &path, &bytes)).await.map_err(fail("write"))?;
     }
     Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Makes room for the next round.
+async fn remove(client: &Client, name: &str) -> Result<(), String> {
+    for parent in ["shipped", "alone"] {
+        let path = format!("/{parent}/{name}");
+        client.delete(&path, true).await.map_err(|e| format!("delete {path}: {e}"))?;
+    }
+    Ok(())
 }
 
 async fn write(client: &Client, path: &str, bytes: &Bytes) -> hdfs_native::Result<()> {
