@@ -14,15 +14,19 @@ pub const LOAD_CORE: usize = 1;
 /// What the kernel counts processor time in.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// The processor time of a process so far, with that of its children that are running (nginx has
-/// its workers there), in seconds.
-pub fn seconds(pid: u32) -> f64 {
+/// The children of a process that are running: nginx has its workers there.
+pub fn children(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let children = children.unwrap_or_default();
-    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    children.split_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
+/// The processor time of a process so far, with that of its children that are running, in seconds.
+pub fn seconds(pid: u32) -> f64 {
     // User and system time: the 14th and 15th field of proc(5).
-    std::iter::once(pid).chain(children).map(|pid| ticks(&pid.to_string(), 13)).sum::<f64>()
-        / TICKS_PER_SECOND
+    let ticks_of = |pid: u32| ticks(&pid.to_string(), 13);
+    let all = ticks_of(pid) + children(pid).into_iter().map(ticks_of).sum::<f64>();
+    all / TICKS_PER_SECOND
 }
 
 /// The processor time of the children of this process that have ended and were waited for.

@@ -97,6 +97,7 @@ pub fn flume(settings: &Settings, directory: &Path) -> Result<Server, String> {
         is_held: true,
         is_flume: true,
         scripts: directory.to_owned(),
+        _watch: None,
         _ports: vec![port],
     })
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use sewer_test_support::ports::Port;
 use sewer_test_support::process::{Process, eventually};
+use sewer_test_support::watch::Watch;
 
 use crate::cpu;
 use crate::stats::as_f64;
@@ -62,6 +63,8 @@ pub struct Server {
     /// Takes the place of the request that others get.
     is_flume: bool,
     scripts: PathBuf,
+    /// Over nginx's workers, which a killed master leaves behind.
+    _watch: Option<Watch>,
     _ports: Vec<Port>,
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use sewer_test_support::watch::Watch;
 use sewer_test_support::{http, ports};
 
 use super::{Left, READY_WAIT, Server, start};
@@ -54,9 +55,12 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
     );
     let path = directory.join("nginx.conf");
     fs::write(&path, conf).expect("write nginx.conf");
-    let command = ["nginx", "-e", &format!("{root}/error.log"), "-c", &path.display().to_string()]
-        .map(ToOwned::to_owned);
+    // Its workers are to end with it, and it starts those again that end before it.
+    let command =
+        ["setsid", "nginx", "-e", &format!("{root}/error.log"), "-c", &path.display().to_string()]
+            .map(ToOwned::to_owned);
     let mut process = start(pinned, &command, &directory.join("nginx.err"));
+    let watch = Watch::over_group(process.pid());
     let address = port.address();
     process.wait_until("ready", READY_WAIT, || {
         http::get(&address, "/").is_ok_and(|response| response.status == 204)
@@ -73,6 +77,7 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
         is_held: false,
         is_flume: false,
         scripts: directory.to_owned(),
+        _watch: Some(watch),
         _ports: vec![port],
     }
 }

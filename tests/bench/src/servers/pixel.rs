@@ -91,6 +91,7 @@ impl PixelServer {
             is_held: false,
             is_flume: false,
             scripts: directory.to_owned(),
+            _watch: None,
             _ports: Vec::new(),
         };
         Self { server, pixel }
