@@ -56,7 +56,7 @@ pub struct HadoopJars {
 /// # Errors
 /// What is missing, and how to get it.
 pub fn available() -> Result<HadoopJars, String> {
-    HadoopJars::of(&lib(LIB, "lib"))
+    HadoopJars::of(&lib_dir())
 }
 
 /// As [`available`], of an old release: the variables for [`HdfsOptions::environment`] with which
@@ -70,6 +70,11 @@ pub fn old_environment() -> Result<Vec<(String, String)>, String> {
     let lib = lib(OLD_LIB, "lib-2.7");
     HadoopJars::of(&lib)?;
     Ok(vec![(LIB.to_owned(), lib.display().to_string())])
+}
+
+/// The directory of Hadoop's jars, whether they are there or not.
+pub fn lib_dir() -> PathBuf {
+    lib(LIB, "lib")
 }
 
 /// The directory that a variable names, or the usual one.

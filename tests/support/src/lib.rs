@@ -4,6 +4,7 @@
 //! - [`pixel`]: a pixel that can be killed and started again, and its WAL read by `sewer-wal`.
 //! - [`shipper`]: a shipper likewise, on the WAL of such a pixel.
 //! - [`process`]: any of our programs, started, signalled and waited for.
+//! - [`watch`]: what makes an end of those that outlive the test process.
 //! - [`supervised`]: one of them as its supervisor hears it.
 //! - [`load`]: numbered pixels, and the exact record of which were acknowledged.
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
@@ -48,4 +49,4 @@ pub mod sweep;
 pub mod tools;
 pub mod varied;
 pub mod wal;
-mod watch;
+pub mod watch;

@@ -12,10 +12,19 @@ pub struct Watch(Child);
 impl Watch {
     /// Watches a child of ours. Drop it when the child has ended: its number is then free.
     pub fn over(pid: u32) -> Self {
+        Self::start(pid.to_string())
+    }
+
+    /// Watches the process group that a child of ours leads: what it has started, too, in one go.
+    pub fn over_group(pid: u32) -> Self {
+        Self::start(format!("-{pid}"))
+    }
+
+    fn start(target: String) -> Self {
         let shell = Command::new("/bin/sh")
             .arg("-c")
             .arg("trap '' HUP INT TERM; read -r line; kill -KILL \"$0\"")
-            .arg(pid.to_string())
+            .arg(target)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,0 +1,112 @@
+//! The pixel, with everything but what a benchmark is about as it is by default.
+
+use std::path::Path;
+
+use sewer_test_support::http;
+use sewer_test_support::metrics::Samples;
+use sewer_test_support::pixel::{Pixel, READY_WAIT};
+use sewer_test_support::process::sibling;
+
+use super::{Left, Server, start};
+use crate::settings::Settings;
+
+/// What the tests' pixels have otherwise than by default, put back.
+const DEFAULTS: [&str; 1] = ["wal.roll_interval=30s"];
+
+/// A pixel under load.
+#[derive(Debug)]
+pub struct PixelServer {
+    /// As any server.
+    pub server: Server,
+    pixel: Pixel,
+}
+
+/// What its metrics have counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    pub events: f64,
+    pub wal_bytes: f64,
+    pub batches: f64,
+    pub commit_seconds: f64,
+    pub segment: f64,
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            events: self.events - before.events,
+            wal_bytes: self.wal_bytes - before.wal_bytes,
+            batches: self.batches - before.batches,
+            commit_seconds: self.commit_seconds - before.commit_seconds,
+            segment: self.segment - before.segment,
+        }
+    }
+}
+
+impl PixelServer {
+    /// Starts a pixel with one worker on the servers' core, which acknowledges what is durable.
+    pub fn durable(settings: &Settings, directory: &Path) -> Self {
+        Self::start(settings, directory, "pixel, durable", true, &["pixel.workers=1"])
+    }
+
+    /// The same, which acknowledges what it has received.
+    pub fn received(settings: &Settings, directory: &Path) -> Self {
+        let sets = ["pixel.workers=1", "pixel.ack=received"];
+        Self::start(settings, directory, "pixel, ack = \"received\"", true, &sets)
+    }
+
+    /// The same, which records nothing.
+    pub fn without_log(settings: &Settings, directory: &Path) -> Self {
+        let sets = ["pixel.workers=1", "pixel.route=[{prefix=\"/\", log=false}]"];
+        Self::start(settings, directory, "pixel, no WAL", true, &sets)
+    }
+
+    /// Starts a pixel with its own directory.
+    pub fn start(
+        settings: &Settings,
+        directory: &Path,
+        label: &'static str,
+        pinned: bool,
+        sets: &[&str],
+    ) -> Self {
+        let sets = [&DEFAULTS, sets].concat();
+        let pixel = Pixel::new(&settings.binary, directory, &sets);
+        let binary = sibling(&settings.binary, "sewer-pixel").display().to_string();
+        let command = [vec![binary], pixel.args()].concat();
+        let mut process = start(pinned, &command, &directory.join("pixel.log"));
+        let status = pixel.status_address();
+        process.wait_until("ready", READY_WAIT, || {
+            http::get(&status, "/").is_ok_and(|response| response.status == 200)
+        });
+        // The last one set counts.
+        let wal = sets.iter().rev().find_map(|set| set.strip_prefix("wal.dir="));
+        let wal = wal.map_or_else(|| pixel.wal_dir(), |wal| Path::new(wal).to_owned());
+        let server = Server {
+            label,
+            address: pixel.address(),
+            process,
+            left: Left::Segments(wal.join("sealed")),
+            is_held: false,
+            is_flume: false,
+            scripts: directory.to_owned(),
+            _watch: None,
+            _ports: Vec::new(),
+        };
+        Self { server, pixel }
+    }
+
+    /// What it has counted so far.
+    pub fn counts(&self) -> Counts {
+        let samples: Samples = self.pixel.metrics();
+        let sample = |name: &str| samples.get(name).copied().unwrap_or(f64::NAN);
+        Counts {
+            events: sample("sewer_pixel_events_total"),
+            wal_bytes: sample("sewer_pixel_wal_bytes_total"),
+            batches: sample("sewer_pixel_commit_seconds_count"),
+            commit_seconds: sample("sewer_pixel_commit_seconds_sum"),
+            segment: sample("sewer_pixel_wal_segment"),
+        }
+    }
+}
