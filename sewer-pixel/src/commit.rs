@@ -213,16 +213,12 @@ impl Shared {
         self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self) -> &AtomicBool {
-        &self.failed
-    }
-
     pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
+        self.failed.load(Ordering::Acquire)
     }
 
     fn fail(&self) {
-        self.failed.store(true, Ordering::SeqCst);
+        self.failed.store(true, Ordering::Release);
         for lane in lock(&self.lanes).iter() {
             lane.notify();
         }

@@ -2,13 +2,9 @@
 //!
 //! The events that one turn of the worker's event loop brings are encoded into a batch of the
 //! worker's own, without a lock. At the end of the turn they go to the committer together, and the
-//! worker stands still until they are on stable storage, if that is quick: then it answers all of
-//! them, and meanwhile the next turn gathers in the sockets. This makes large batches and few
-//! wake-ups without any timer, and costs a lone request two changes of threads.
-//!
-//! A worker never stands still for longer than [`PATIENCE`]. When that runs out, it goes back to its
-//! event loop, does not stand still at all for [`HASTE`], and is woken when its events are durable.
-//! So a slow disk slows acknowledgements and nothing else.
+//! worker goes on; it is woken once when they are on stable storage, and answers all of them. So
+//! there is no timer: a lone request waits for one fsync, and what comes during that is the next
+//! batch.
 //!
 //! Invariants of a lane: `durable <= handed over <= submitted`; events become durable in the order
 //! in which they were submitted; once the WAL has failed, `durable` stays and every waiter is told.
@@ -18,24 +14,15 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::thread::Thread;
-use std::time::{Duration, Instant};
 
 use futures_util::task::AtomicWaker;
 use sewer_wal::{Batch, Event};
 use thiserror::Error;
 
 use crate::commit::{Shared, lock};
-
-/// How long a worker stands still for one commit: several times what a local disk needs, and less
-/// than a client notices.
-const PATIENCE: Duration = Duration::from_millis(2);
-
-/// How long a worker does not stand still after a commit that took longer than that.
-const HASTE: Duration = Duration::from_millis(100);
 
 /// The size at which a lane begins another batch. Above it one fsync gains nothing.
 const LANE_BATCH_BYTES: usize = 512 << 10;
@@ -55,15 +42,12 @@ pub enum SubmitError {
 }
 
 /// The meeting point of one worker and the committer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Lane {
     pub(crate) inbox: Mutex<Inbox>,
     submitted: AtomicU64,
     durable: AtomicU64,
-    /// The worker's thread stands still and is to be unparked.
-    stands_still: AtomicBool,
-    thread: Thread,
-    /// Wakes the worker's event loop, if it does not stand still.
+    /// Wakes the task that ends the worker's turns.
     waker: AtomicWaker,
 }
 
@@ -77,18 +61,6 @@ pub(crate) struct Inbox {
 }
 
 impl Lane {
-    /// For the calling thread.
-    fn new() -> Self {
-        Self {
-            inbox: Mutex::default(),
-            submitted: AtomicU64::new(0),
-            durable: AtomicU64::new(0),
-            stands_still: AtomicBool::new(false),
-            thread: std::thread::current(),
-            waker: AtomicWaker::new(),
-        }
-    }
-
     /// Its events that are not yet on stable storage.
     pub(crate) fn unsynced(&self) -> u64 {
         // In this order: what becomes durable in between is then not counted below zero.
@@ -98,34 +70,13 @@ impl Lane {
 
     /// Its events up to this one are on stable storage.
     pub(crate) fn set_durable(&self, through: u64) {
-        self.durable.store(through, Ordering::SeqCst);
+        self.durable.store(through, Ordering::Release);
         self.notify();
     }
 
-    /// Makes the worker look. What it is to see was stored before, `SeqCst` as here and in
-    /// [`Lane::stand_still`]: either this sees that the worker stands still, or the worker, when it
-    /// goes on, sees what was stored.
+    /// Makes the worker look at what was stored before.
     pub(crate) fn notify(&self) {
-        if self.stands_still.load(Ordering::SeqCst) {
-            self.thread.unpark();
-        } else {
-            self.waker.wake();
-        }
-    }
-
-    /// Blocks until the events up to this one are durable, the WAL has failed, or the time is over;
-    /// `false` if it is over.
-    fn stand_still(&self, through: u64, failed: &AtomicBool, until: Instant) -> bool {
-        let is_done =
-            || self.durable.load(Ordering::SeqCst) >= through || failed.load(Ordering::SeqCst);
-        self.stands_still.store(true, Ordering::SeqCst);
-        let mut left = until.saturating_duration_since(Instant::now());
-        while !is_done() && !left.is_zero() {
-            std::thread::park_timeout(left);
-            left = until.saturating_duration_since(Instant::now());
-        }
-        self.stands_still.store(false, Ordering::SeqCst);
-        is_done()
+        self.waker.wake();
     }
 }
 
@@ -140,7 +91,7 @@ pub struct Submitter {
 impl Submitter {
     /// A lane for the calling worker, in whose event loop this must be called.
     pub(crate) fn attach(shared: Arc<Shared>) -> Self {
-        let lane = Arc::new(Lane::new());
+        let lane = Arc::new(Lane::default());
         shared.add(Arc::clone(&lane));
         let turn = Rc::new(RefCell::new(Turn::default()));
         let submitter = Self { shared, lane, turn };
@@ -201,14 +152,10 @@ struct Turn {
     submitted: u64,
     /// Wakes the task that ends turns.
     waker: Option<Waker>,
-    /// Until then the worker does not stand still.
-    in_haste_until: Option<Instant>,
     /// The number of the last event that was answered.
     answered: u64,
     /// For each event after that, who waits for it.
     queue: VecDeque<Option<Waker>>,
-    /// How many of these are there.
-    waiting: usize,
     failed: bool,
 }
 
@@ -217,11 +164,8 @@ impl Turn {
         if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
-        if !self.batch.is_empty() {
-            self.hand_over(shared, lane);
-            self.stand_still(shared, lane);
-        }
-        let durable = lane.durable.load(Ordering::SeqCst);
+        self.hand_over(shared, lane);
+        let durable = lane.durable.load(Ordering::Acquire);
         self.wake(durable, shared.has_failed());
     }
 
@@ -253,27 +197,15 @@ impl Turn {
         }
     }
 
-    /// Waits for what was handed over, if anybody does and commits are quick.
-    fn stand_still(&mut self, shared: &Shared, lane: &Lane) {
-        let now = Instant::now();
-        if self.waiting == 0 || self.in_haste_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let is_done = lane.stand_still(self.submitted, shared.failed(), now + PATIENCE);
-        self.in_haste_until = (!is_done).then(|| Instant::now() + HASTE);
-    }
-
     fn wake(&mut self, durable: u64, failed: bool) {
         while self.answered < durable {
             self.answered += 1;
             if let Some(waker) = self.queue.pop_front().flatten() {
-                self.waiting -= 1;
                 waker.wake();
             }
         }
         if failed {
             self.failed = true;
-            self.waiting = 0;
             self.queue.drain(..).flatten().for_each(Waker::wake);
         }
     }
@@ -285,9 +217,7 @@ impl Turn {
         let place = usize::try_from(number - self.answered - 1).ok();
         match place.and_then(|place| self.queue.get_mut(place)) {
             Some(waker) if !self.failed => {
-                if waker.replace(cx.waker().clone()).is_none() {
-                    self.waiting += 1;
-                }
+                *waker = Some(cx.waker().clone());
                 Poll::Pending
             }
             _ => Poll::Ready(Err(SubmitError::Closed)),
