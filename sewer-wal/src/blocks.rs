@@ -8,15 +8,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Instant;
 
 use nix::fcntl::OFlag;
 
 /// What offsets, lengths and addresses of direct writes are multiples of; every disk takes that.
 pub(crate) const BLOCK: usize = 4096;
 
-/// What a new file is filled with at once: enough for the disk's full speed, and short enough that
-/// the commits of another log get their turn in between.
-const FILL_BYTES: usize = 1 << 20;
+/// What a new file is filled with at once. After each piece the disk is left for as long as the piece
+/// took, so that the commits of another log get their turn.
+const FILL_BYTES: usize = 256 << 10;
 
 /// Memory that begins where a block may.
 #[derive(Debug)]
@@ -61,8 +62,12 @@ fn create(path: &Path, length: u64, flag: OFlag) -> io::Result<File> {
     while at < length {
         let left = (length - at).next_multiple_of(BLOCK as u64);
         let piece = usize::try_from(left).map_or(FILL_BYTES, |left| left.min(FILL_BYTES));
+        let begun = Instant::now();
         file.write_all_at(&zeros.bytes()[..piece], at)?;
         at += piece as u64;
+        if at < length {
+            std::thread::sleep(begun.elapsed());
+        }
     }
     Ok(file)
 }
