@@ -14,10 +14,14 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use actix_http::StatusCode;
+use memchr::memmem;
 
 use crate::intake;
 use crate::metrics::Metrics;
 use crate::stream::Stream;
+
+/// How many requests are read ahead, about. A decoded one takes seven kilobytes, however small it was.
+const READ_AHEAD: usize = 64;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,10 @@ pub struct Connection {
     requests: Cell<u64>,
     /// The bytes that may still come before the next step of a request.
     allowance: Cell<usize>,
+    /// About how many requests the dispatcher has that have not begun.
+    queued: Cell<usize>,
+    /// The dispatcher was made to take these first, and none has begun since.
+    has_skipped: Cell<bool>,
     /// The dispatcher has looked at everything that the allowance let through.
     has_yielded: Cell<bool>,
     /// The line break after the request line has come.
@@ -141,6 +149,8 @@ impl Connection {
             since: Cell::new(now),
             requests: Cell::new(0),
             allowance: Cell::new(limits.head_bytes_max),
+            queued: Cell::new(0),
+            has_skipped: Cell::new(false),
             has_yielded: Cell::new(false),
             has_line: Cell::new(false),
             is_clean: Cell::new(true),
@@ -181,6 +191,8 @@ impl Connection {
     /// A request begins; it has a body or not.
     pub fn begin(&self, has_body: bool, now: Instant) {
         self.requests.set(self.requests.get() + 1);
+        self.queued.set(self.queued.get().saturating_sub(1));
+        self.has_skipped.set(false);
         self.phase.set(if has_body { Phase::Body } else { Phase::Answering });
         if has_body {
             self.is_clean.set(false);
@@ -275,6 +287,14 @@ impl Connection {
             self.is_parked.set(true);
             return false;
         }
+        if self.queued.get() >= READ_AHEAD {
+            if !self.has_skipped.replace(true) {
+                cx.waker().wake_by_ref();
+                return false;
+            }
+            // None begins: it was no request that looked like one, or the first one waits.
+            self.queued.set(0);
+        }
         if self.allowance.get() > 0 {
             return true;
         }
@@ -310,6 +330,12 @@ impl Connection {
             let text = bytes.trim_ascii_start();
             self.has_line.set(text.contains(&b'\n'));
         }
+    }
+
+    /// These bytes have come to the dispatcher, which decodes all that it has at once.
+    pub(crate) fn has_queued(&self, bytes: &[u8]) {
+        let heads = memmem::find_iter(bytes, b"\r\n\r\n").count();
+        self.queued.set(self.queued.get() + heads);
     }
 
     /// The peer takes what is written, or not.

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_http::StatusCode;
@@ -22,6 +22,9 @@ const LINGER_BYTES: usize = 256 << 10;
 
 /// How long that may take.
 const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// What the dispatcher gets at once.
+const READ_BYTES: usize = 8 << 10;
 
 /// A connection's bytes in both directions.
 #[derive(Debug)]
@@ -122,7 +125,9 @@ impl AsyncRead for Guarded {
         self.is_over()?;
         if !self.unread.is_empty() {
             let count = self.unread.len().min(buf.remaining());
-            buf.put_slice(&self.unread.split_to(count));
+            let bytes = self.unread.split_to(count);
+            self.connection.has_queued(&bytes);
+            buf.put_slice(&bytes);
             return Poll::Ready(Ok(()));
         }
         let connection = &self.connection;
@@ -133,12 +138,16 @@ impl AsyncRead for Guarded {
         if !connection.may_read(cx) {
             return Poll::Pending;
         }
-        let before = buf.filled().len();
-        let poll = connection.stream.borrow_mut().poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = poll {
-            connection.has_read(&buf.filled()[before..], || self.connections.now());
-        }
-        poll
+        // The dispatcher's buffer grows with what it is given, and it decodes all that is in it.
+        let count = buf.remaining().min(READ_BYTES);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(count));
+        ready!(connection.stream.borrow_mut().poll_read(cx, &mut part))?;
+        let bytes = part.filled();
+        connection.has_read(bytes, || self.connections.now());
+        connection.has_queued(bytes);
+        let count = bytes.len();
+        buf.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
