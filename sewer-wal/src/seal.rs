@@ -1,9 +1,10 @@
 //! From a log to an immutable segment: footer, truncate, sync, rename, sync directories.
 //!
 //! What a dead process left is read again with the strict reader, so that what is sealed is what the
-//! disk gives back; a log that this process wrote says of itself what it holds. The footer is written over the zeros behind the last complete batch, before the file is
-//! cut, so that sealing needs no space. Cut anywhere, it can be done again: a footer is no entry,
-//! so the reader still finds the same end.
+//! disk gives back; a log that this process wrote says of itself what it holds. The footer is written
+//! over the zeros behind the last complete batch, before the file is cut, so that sealing needs no
+//! space. Cut anywhere, it can be done again: a footer is no entry, so the reader still finds the
+//! same end.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;

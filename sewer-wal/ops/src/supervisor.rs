@@ -2,11 +2,12 @@
 //! seconds, and, while work goes on, that the watchdog need not bite.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use sd_notify::NotifyState;
+
+use crate::periodic::Periodic;
 
 /// How often the line of status is brought up to date, unless the watchdog wants to hear more.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -82,11 +83,10 @@ pub trait Supervised: Send + Sync + 'static {
     }
 }
 
-/// The thread that talks to systemd; it ends when this is dropped.
+/// The thread that talks to systemd, if somebody there listens; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _thread: Option<Periodic>,
 }
 
 impl Supervisor {
@@ -95,42 +95,25 @@ impl Supervisor {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(daemon: Arc<impl Supervised>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
         if std::env::var_os("NOTIFY_SOCKET").is_none() {
-            return Ok(Self { stop, thread: None });
+            return Ok(Self { _thread: None });
         }
         let watchdog = sd_notify::watchdog_enabled();
         // So often that what is late by a look or two is no cause for a restart.
         let interval = watchdog.map_or(INTERVAL, |watchdog| INTERVAL.min(watchdog / 4));
-        let stopped = Arc::clone(&stop);
-        let run = move || {
-            let mut stethoscope = Stethoscope::default();
-            let mut was_alive = true;
-            while !stopped.load(Ordering::Acquire) {
-                let is_alive = daemon.pulse().is_none_or(|pulse| stethoscope.is_alive(pulse));
-                if watchdog.is_some() && is_alive {
-                    notify(&[NotifyState::Watchdog]);
-                } else if was_alive && !is_alive {
-                    tracing::warn!("the work hangs; the watchdog is not fed until it goes on");
-                }
-                was_alive = is_alive;
-                notify(&[NotifyState::Status(&daemon.status())]);
-                std::thread::park_timeout(interval);
+        let mut stethoscope = Stethoscope::default();
+        let mut was_alive = true;
+        let tell = move || {
+            let is_alive = daemon.pulse().is_none_or(|pulse| stethoscope.is_alive(pulse));
+            if watchdog.is_some() && is_alive {
+                notify(&[NotifyState::Watchdog]);
+            } else if was_alive && !is_alive {
+                tracing::warn!("the work hangs; the watchdog is not fed until it goes on");
             }
+            was_alive = is_alive;
+            notify(&[NotifyState::Status(&daemon.status())]);
         };
-        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // It only talks; a panic in it has no consequence.
-            let _ = thread.join();
-        }
+        Ok(Self { _thread: Some(Periodic::start("supervisor", interval, tell)?) })
     }
 }
 
