@@ -43,6 +43,41 @@ fn ticks(process: &str, first: usize) -> f64 {
     ticks.filter_map(|ticks| ticks.parse::<f64>().ok()).sum()
 }
 
+/// What the kernel has counted for a core so far, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoreTimes {
+    /// It had nothing to do.
+    pub idle: f64,
+    /// It had, but the hypervisor did not let it.
+    pub stolen: f64,
+}
+
+impl std::ops::Sub for CoreTimes {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { idle: self.idle - before.idle, stolen: self.stolen - before.stolen }
+    }
+}
+
+/// The times of one core; those of all together without one.
+pub fn core_times(core: Option<usize>) -> CoreTimes {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let name = core.map_or_else(|| "cpu".to_owned(), |core| format!("cpu{core}"));
+    let lines = stat.lines().map(str::split_whitespace);
+    let line = lines.into_iter().find_map(|mut line| (line.next()? == name).then_some(line));
+    // proc(5): user nice system idle iowait irq softirq steal.
+    let ticks: Vec<f64> =
+        line.into_iter().flatten().filter_map(|field| field.parse().ok()).collect();
+    let seconds = |field: usize| ticks.get(field).copied().unwrap_or(0.0) / TICKS_PER_SECOND;
+    CoreTimes { idle: seconds(3) + seconds(4), stolen: seconds(7) }
+}
+
+/// How many cores there are.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Resident memory of a process, in MiB; 0 if it has ended.
 pub fn resident_mib(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sewer_test_support::command;
 
+use crate::cpu;
 use crate::settings::{self, Settings};
 
 /// How long a program may take to say its version.
@@ -19,7 +20,7 @@ pub fn describe(settings: &Settings) -> Value {
         let line = cpuinfo.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
     };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let cores = cpu::cores();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
     let flume = fs::read_dir(&settings.flume_lib).into_iter().flatten().filter_map(|entry| {

@@ -3,8 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::report::ms;
+use crate::report::{Outcome, ms};
 use crate::servers::Slice;
+use crate::settings::Settings;
 use crate::stats::{decimal, median, thousands};
 
 /// The slices of each server, by round. A server may have been left out of a round.
@@ -59,7 +60,8 @@ impl Slices {
         median(pairs.filter_map(|(one, other)| Some(of(one.as_ref()?) / of(other.as_ref()?))))
     }
 
-    /// The usual cells of a server: requests/s and its ratio, latencies, processor time and its ratio.
+    /// The usual cells of a server: requests/s and its ratio, latencies, processor time and its
+    /// ratio, and the time that the hypervisor took.
     pub fn cells(&self, label: &str, base: &str) -> Vec<String> {
         let rate = |slice: &Slice| slice.requests_per_second;
         let cpu = |slice: &Slice| slice.cpu_seconds_per_100k;
@@ -71,6 +73,7 @@ impl Slices {
             ms(self.median(label, |slice| slice.p999_ms)),
             decimal(self.median(label, cpu), 2),
             decimal(self.ratio(label, base, cpu), 2),
+            decimal(self.median(label, |slice| slice.stolen * 100.0), 1),
         ]
     }
 
@@ -85,6 +88,8 @@ impl Slices {
                 "p999_ms": self.median(label, |slice| slice.p999_ms),
                 "max_ms": self.median(label, |slice| slice.max_ms),
                 "cpu_seconds_per_100k": self.median(label, |slice| slice.cpu_seconds_per_100k),
+                "stolen": self.median(label, |slice| slice.stolen),
+                "load_idle": self.median(label, |slice| slice.load_idle),
                 "cpu_ratio": self.ratio(label, base, |slice| slice.cpu_seconds_per_100k),
                 "slices": self.of(label),
             })
@@ -94,5 +99,29 @@ impl Slices {
 }
 
 /// The heads of the usual cells.
-pub const HEADS: [&str; 7] =
-    ["requests/s", "ratio", "p50 ms", "p99 ms", "p99.9 ms", "CPU s per 100,000", "CPU ratio"];
+pub const HEADS: [&str; 8] = [
+    "requests/s",
+    "ratio",
+    "p50 ms",
+    "p99 ms",
+    "p99.9 ms",
+    "CPU s per 100,000",
+    "CPU ratio",
+    "stolen %",
+];
+
+/// Runs `turn` once per round. A round that fails is a failure of the section, and left out.
+pub fn rounds<T>(
+    settings: &Settings,
+    outcome: &mut Outcome,
+    mut turn: impl FnMut() -> Result<T, String>,
+) -> Vec<T> {
+    let mut rounds = Vec::new();
+    for _ in 0..settings.rounds {
+        match turn() {
+            Ok(round) => rounds.push(round),
+            Err(why) => outcome.failures.push(why),
+        }
+    }
+    rounds
+}

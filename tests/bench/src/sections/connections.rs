@@ -20,6 +20,8 @@ const BASE: &str = "nginx, buffered log";
 
 const DURABLE: &str = "pixel, durable";
 
+const CEILING: &str = "pixel, no WAL";
+
 const FLUME: &str = "Flume, file channel";
 
 /// Flume is slow: its slices are longer, so that there are enough answers in them, and it is not in
@@ -113,22 +115,29 @@ fn tell(results: &[(usize, Slices)], outcome: &mut Outcome) {
             decimal(resident, 1)
         ));
         data.insert(format!("{connections}_pixel_resident_mib"), json!(resident));
+        let idle = |label| decimal(slices.median(label, |slice| slice.load_idle * 100.0), 0);
+        outcome.notes.push(format!(
+            "{connections} connections: the load's core has nothing to do for {} % of the time with \
+             \"{BASE}\", {} % with \"{DURABLE}\" and {} % with \"{CEILING}\"",
+            idle(BASE),
+            idle(DURABLE),
+            idle(CEILING)
+        ));
     }
     outcome.data = Value::Object(data);
-    outcome.plots.push(Plot {
-        file: "throughput.svg",
-        title: "Requests per second, server on one core".to_owned(),
+    let plot = |file, title: &str, y, of| Plot {
+        file,
+        title: title.to_owned(),
         x: "keep-alive connections",
-        y: "requests/s",
-        series: series(results, |slice| slice.requests_per_second),
-    });
-    outcome.plots.push(Plot {
-        file: "latency.svg",
-        title: "99th percentile of latency, server on one core at full speed".to_owned(),
-        x: "keep-alive connections",
-        y: "ms",
-        series: series(results, |slice| slice.p99_ms),
-    });
+        y,
+        series: series(results, of),
+    };
+    outcome.plots = vec![
+        plot("throughput.svg", "Requests per second, server on one core", "requests/s", |slice| {
+            slice.requests_per_second
+        }),
+        plot("latency.svg", "99th percentile of latency at full speed", "ms", |slice| slice.p99_ms),
+    ];
 }
 
 fn series(results: &[(usize, Slices)], of: fn(&Slice) -> f64) -> Vec<Series> {

@@ -1,12 +1,14 @@
-//! Latency at half of the capacity, beside one fsync of as many bytes as a batch had.
+//! Latency at half of the capacity, beside one fsync of as many bytes as a batch had, and beside a
+//! pixel without a WAL at the same rate: what load and machine do to latency by themselves.
 
 use serde_json::json;
 
 use super::pace;
 use crate::disk::Disk;
 use crate::report::{Outcome, Table, ms};
-use crate::servers::PixelServer;
-use crate::settings::Settings;
+use crate::servers::{PixelServer, Slice};
+use crate::settings::{Settings, own};
+use crate::slices::rounds;
 use crate::stats::{decimal, median, thousands};
 use crate::wrk::Load;
 
@@ -26,21 +28,42 @@ struct Round {
     batch_bytes: f64,
     fsync_ms: f64,
     limit_ms: f64,
+    without_wal_p99_ms: f64,
+}
+
+/// A pixel and the pause with which the load comes to the wanted rate.
+struct Paced {
+    pixel: PixelServer,
+    pause_ms: f64,
+}
+
+impl Paced {
+    fn new(pixel: PixelServer) -> Self {
+        Self { pixel, pause_ms: f64::NAN }
+    }
+
+    /// A slice at a rate, about: the machine wanders, and the pace goes with it.
+    fn slice(&mut self, full: &Load, wanted: f64) -> Result<Slice, String> {
+        let server = &mut self.pixel.server;
+        if self.pause_ms.is_nan() {
+            self.pause_ms = pace::pause_for(server, full, wanted)?;
+        }
+        let slice = server.slice(&Load { pause_ms: Some(self.pause_ms), ..*full })?;
+        self.pause_ms = pace::corrected(self.pause_ms, full, slice.requests_per_second, wanted);
+        Ok(slice)
+    }
 }
 
 pub fn run(settings: &Settings) -> Outcome {
     let directory = settings.directory();
     let mut outcome = Outcome { section: "half", ..Outcome::default() };
-    let mut pixel = PixelServer::durable(settings, directory.path());
-    let mut disk = Disk::new(directory.path());
-    let mut pause_ms = f64::NAN;
-    let mut rounds = Vec::new();
-    for _ in 0..settings.rounds {
-        match round(settings, &mut pixel, &mut disk, &mut pause_ms) {
-            Ok(round) => rounds.push(round),
-            Err(why) => outcome.failures.push(why),
-        }
-    }
+    let root = directory.path();
+    let mut durable = Paced::new(PixelServer::durable(settings, &own(root, "durable")));
+    let mut without_wal = Paced::new(PixelServer::without_log(settings, &own(root, "none")));
+    let mut disk = Disk::new(root);
+    let rounds = rounds(settings, &mut outcome, || {
+        round(settings, &mut durable, &mut without_wal, &mut disk)
+    });
     let middle = |of: fn(&Round) -> f64| median(rounds.iter().map(of));
     let ratio = middle(|round| round.p99_ms / round.limit_ms);
     let title = "At half of the capacity, from 400 connections; the limit is 3 x fsync + 1 ms";
@@ -54,6 +77,7 @@ pub fn run(settings: &Settings) -> Outcome {
         "fsync of it ms",
         "limit ms",
         "p99 / limit",
+        "p99 ms, no WAL",
     ];
     let mut table = Table::new(title, &head);
     table.row([
@@ -66,6 +90,7 @@ pub fn run(settings: &Settings) -> Outcome {
         decimal(middle(|round| round.fsync_ms), 3),
         ms(middle(|round| round.limit_ms)),
         decimal(ratio, 2),
+        ms(middle(|round| round.without_wal_p99_ms)),
     ]);
     outcome.tables.push(table);
     outcome.data = json!({ "ratio": ratio, "rounds": rounds });
@@ -75,22 +100,16 @@ pub fn run(settings: &Settings) -> Outcome {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The size of a batch.
 fn round(
     settings: &Settings,
-    pixel: &mut PixelServer,
+    durable: &mut Paced,
+    without_wal: &mut Paced,
     disk: &mut Disk,
-    pause_ms: &mut f64,
 ) -> Result<Round, String> {
     let full = Load::full(CONNECTIONS, settings.slice_seconds);
-    let capacity = pixel.server.slice(&full)?.requests_per_second;
+    let capacity = durable.pixel.server.slice(&full)?.requests_per_second;
     let wanted = capacity * SHARE;
-    if pause_ms.is_nan() {
-        *pause_ms = pace::pause_for(&mut pixel.server, &full, wanted)?;
-    }
-    let load = Load { pause_ms: Some(*pause_ms), ..full };
-    let before = pixel.counts();
-    let slice = pixel.server.slice(&load)?;
-    let counts = pixel.counts() - before;
-    // The capacity wanders with the machine, and the pace goes with it.
-    *pause_ms = pace::corrected(*pause_ms, &full, slice.requests_per_second, wanted);
+    let before = durable.pixel.counts();
+    let slice = durable.slice(&full, wanted)?;
+    let counts = durable.pixel.counts() - before;
     let batch_bytes = counts.wal_bytes / counts.batches;
     let fsync_ms = disk.write_and_sync_ms(batch_bytes as usize);
     Ok(Round {
@@ -102,5 +121,6 @@ fn round(
         batch_bytes,
         fsync_ms,
         limit_ms: 3.0 * fsync_ms + 1.0,
+        without_wal_p99_ms: without_wal.slice(&full, wanted)?.p99_ms,
     })
 }

@@ -7,6 +7,7 @@ use crate::disk::Disk;
 use crate::report::{Outcome, Table};
 use crate::servers::PixelServer;
 use crate::settings::{Settings, own};
+use crate::slices::rounds;
 use crate::stats::{decimal, median};
 use crate::wrk::Load;
 
@@ -27,13 +28,9 @@ pub fn run(settings: &Settings) -> Outcome {
     let mut durable = PixelServer::durable(settings, &own(root, "durable"));
     let mut without_wal = PixelServer::without_log(settings, &own(root, "none"));
     let mut disk = Disk::new(directory.path());
-    let mut rounds = Vec::new();
-    for _ in 0..settings.rounds {
-        match round(settings, &mut durable, &mut without_wal, &mut disk) {
-            Ok(round) => rounds.push(round),
-            Err(why) => outcome.failures.push(why),
-        }
-    }
+    let rounds = rounds(settings, &mut outcome, || {
+        round(settings, &mut durable, &mut without_wal, &mut disk)
+    });
     let middle = |of: fn(&Round) -> f64| decimal(median(rounds.iter().map(of)), 0);
     let mut table = Table::new(
         "One connection, median latencies in microseconds; the ratio is durable / (bare + no WAL)",

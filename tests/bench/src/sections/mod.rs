@@ -12,6 +12,7 @@ mod replay;
 mod rolls;
 mod scaling;
 mod slow_disk;
+mod stolen;
 
 use clap::ValueEnum;
 
@@ -25,6 +26,8 @@ pub const USER_AGENT_BYTES: usize = 800;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Section {
+    /// What writing costs the machine itself.
+    Stolen,
     /// Side by side with nginx and Flume, by connections.
     Connections,
     /// By ab, as in 2012.
@@ -60,6 +63,7 @@ impl Section {
     /// Runs it.
     pub fn run(self, settings: &Settings) -> Outcome {
         match self {
+            Self::Stolen => stolen::run(settings),
             Self::Connections => connections::run(settings),
             Self::Ab => ab::run(settings),
             Self::Half => half::run(settings),

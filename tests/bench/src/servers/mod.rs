@@ -13,7 +13,7 @@ use sewer_test_support::ports::Port;
 use sewer_test_support::process::{Process, eventually};
 use sewer_test_support::watch::Watch;
 
-use crate::cpu;
+use crate::cpu::{self, CoreTimes};
 use crate::stats::as_f64;
 use crate::wrk::{self, Load, Request};
 
@@ -79,6 +79,15 @@ pub struct Slice {
     pub max_ms: f64,
     pub cpu_seconds_per_100k: f64,
     pub resident_mib: f64,
+    /// The part of the processors' time that the hypervisor kept for itself.
+    pub stolen: f64,
+    /// The part of its time in which the load's core had nothing to do.
+    pub load_idle: f64,
+}
+
+/// The times of all cores, and of the load's.
+fn core_times() -> (CoreTimes, CoreTimes) {
+    (cpu::core_times(None), cpu::core_times(Some(cpu::LOAD_CORE)))
 }
 
 impl Server {
@@ -101,8 +110,10 @@ impl Server {
             self.process.thaw();
         }
         let before = cpu::seconds(self.process.pid());
+        let (all_before, load_before) = core_times();
         let said = wrk::run(&self.address, &load, &self.scripts);
         let cpu = cpu::seconds(self.process.pid()) - before;
+        let (all, load_core) = core_times();
         let resident_mib = cpu::resident_mib(self.process.pid());
         if self.is_held {
             self.process.freeze();
@@ -112,15 +123,18 @@ impl Server {
         if let Some(why) = said.failure() {
             return Err(format!("{}: {why}", what()));
         }
+        let seconds = said.duration_us / 1e6;
         Ok(Slice {
             requests: said.requests,
-            requests_per_second: said.requests / (said.duration_us / 1e6),
+            requests_per_second: said.requests / seconds,
             p50_ms: said.p50 / 1e3,
             p99_ms: said.p99 / 1e3,
             p999_ms: said.p999 / 1e3,
             max_ms: said.max / 1e3,
             cpu_seconds_per_100k: cpu / said.requests * 1e5,
             resident_mib,
+            stolen: (all - all_before).stolen / seconds / as_f64(cpu::cores() as u64),
+            load_idle: (load_core - load_before).idle / seconds,
         })
     }
 
