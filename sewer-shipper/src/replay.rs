@@ -1,5 +1,6 @@
 //! `--replay`: seal what a dead pixel left, ship everything now, and say what was done.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use sewer_ops::signals::StopSignals;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, WalError};
@@ -97,7 +98,7 @@ async fn drain(
             drained = &mut shipping => return drained,
             _ = ticks.tick() => progress.show(metrics.delivered()),
             signal = stop.next() => {
-                progress.bar.suspend(|| tracing::warn!(signal, "interrupted; run it again to go on"));
+                tracing::warn!(signal, "interrupted; run it again to go on");
                 interrupt.send_replace(true);
                 // What is cut is taken up by the next run.
                 let _ = tokio::time::timeout(STOP_PATIENCE, shipping).await;
@@ -143,10 +144,17 @@ impl Progress {
     fn new(totals: Totals) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let bar = if on_terminal { ProgressBar::new(totals.events) } else { ProgressBar::hidden() };
-        let template = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {msg}, {eta} left";
-        bar.set_style(
-            ProgressStyle::with_template(template).expect("the template is a valid constant"),
-        );
+        let template = "{bar:30} {human_pos}/{human_len} events, {per_sec}, {msg}{time_left}";
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.expect("the template is a valid constant").with_key(
+            "time_left",
+            |state: &ProgressState, text: &mut dyn fmt::Write| {
+                // Before the first events there is no telling.
+                if state.pos() > 0 {
+                    let _ = write!(text, ", {:#} left", HumanDuration(state.eta()));
+                }
+            },
+        ));
         let now = Instant::now();
         Self { bar, events: totals.events, begun: now, reported: now.into(), on_terminal }
     }
