@@ -236,6 +236,66 @@ fn a_request_in_pieces_is_one_request() {
     assert_eq!(events[0]["request_path"], "/abs");
 }
 
+/// A request that comes in one piece takes another way than one in two.
+#[test]
+fn a_request_gets_the_same_answer_and_event_in_one_piece_and_in_two() {
+    let directory = tempfile::tempdir().unwrap();
+    let sets = [
+        "pixel.route=[{prefix=\"/gif\", response=\"gif\"}]",
+        "pixel.trusted_proxies=[\"127.0.0.0/8\"]",
+        "cors.allow_origin=reflect",
+        "event.method=true",
+        "event.extra_headers=[\"accept-language\"]",
+    ];
+    let pixel = Pixel::started(BINARY, directory.path(), &sets);
+    let requests = [
+        "GET /p?x=[1]|{2} HTTP/1.1\r\nHost: a.example:80\r\nUser-Agent: \tu \r\nCookie: a=1\r\n\
+         cookie: b\r\nReferer: r\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n",
+        "GET /gif?q HTTP/1.1\r\nHOST: h\r\nORIGIN: https://a.example\r\naccept-language: nl\r\n\r\n",
+        "HEAD /gif HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\n\r\n",
+        "OPTIONS /o HTTP/1.1\r\nHost: h\r\nOrigin: null\r\nAccess-Control-Request-Method: PUT\r\n\r\n",
+        "GET /favicon.ico HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET //a/?? HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET /last HTTP/1.1\r\nHost: h\r\nConnection: x, close\r\n\r\n",
+        "GET /first HTTP/1.1\r\nHost: h\r\n\r\n",
+    ];
+    let answers = |pieces: usize| -> Vec<String> {
+        let mut connection = open(&pixel);
+        let answer = |request: &&str| {
+            for piece in request.as_bytes().chunks(request.len().div_ceil(pieces)) {
+                connection.send(piece).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let is_head = request.starts_with("HEAD");
+            let response = if is_head { connection.receive_head() } else { connection.receive() };
+            let response = response.unwrap();
+            if request.contains("close") || request.starts_with("GET / HTTP/1.0") {
+                assert!(connection.is_closed());
+                connection = open(&pixel);
+            }
+            let mut head: Vec<_> = response.head.lines().collect();
+            head.retain(|line| !line.starts_with("date:"));
+            // They come in any order.
+            head[1..].sort_unstable();
+            format!("{head:?} {:?}", response.body)
+        };
+        requests.iter().map(answer).collect()
+    };
+    assert_eq!(answers(1), answers(2));
+    let mut events = pixel.dump();
+    for event in &mut events {
+        event.as_object_mut().unwrap().retain(|name, _| name != "timestamp" && name != "lsn");
+    }
+    let (one, two) = events.split_at(events.len() / 2);
+    assert_eq!(one.len(), requests.len() - 2, "a preflight and an icon are no events");
+    assert_eq!(one, two);
+    // Each request is looked at, also when the one before was good.
+    let mut connection = open(&pixel);
+    assert_eq!(connection.request(GET).unwrap().status, 204);
+    assert_eq!(connection.request(b"GET / HTTP/1.1\r\n\r\n").unwrap().status, 400);
+}
+
 #[test]
 fn what_follows_a_change_of_protocol_is_no_request() {
     let directory = tempfile::tempdir().unwrap();

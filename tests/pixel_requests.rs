@@ -30,18 +30,25 @@ fn header() -> impl Strategy<Value = Vec<u8>> {
         "DNT",
         "x",
     ];
-    const FRAMING: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
+    const FRAMING: [&str; 6] =
+        ["Host", "Content-Length", "Transfer-Encoding", "Connection", "Expect", "Upgrade"];
     let name = prop_oneof![
         30 => prop::sample::select(&PLAIN[..]).boxed(),
-        1 => prop::sample::select(&FRAMING[..]).boxed(),
+        2 => prop::sample::select(&FRAMING[..]).boxed(),
     ];
     (name, value()).prop_map(|(name, value)| [name.as_bytes(), b": ", &value, b"\r\n"].concat())
 }
 
 /// Something like a request.
 fn request() -> impl Strategy<Value = Vec<u8>> {
-    let method =
-        prop_oneof![Just("GET"), Just("POST"), Just("OPTIONS"), Just("CONNECT"), Just("M")];
+    let method = prop_oneof![
+        Just("GET"),
+        Just("HEAD"),
+        Just("POST"),
+        Just("OPTIONS"),
+        Just("CONNECT"),
+        Just("M")
+    ];
     let target = prop_oneof![
         8 => "/[a-zA-Z0-9%?&=/._~+-]{0,30}",
         1 => "/[!-~]{0,30}",

@@ -1,10 +1,12 @@
 //! Requests without a body, answered without actix-http's dispatcher.
 //!
 //! That is nearly all that a pixel gets: one whole head in one read, and no other request behind it.
-//! Decoder and encoder are actix-http's own; what is saved is its dispatcher's state machine, which
-//! decodes four times and polls the handler three times for such a request, and its buffers: here all
-//! connections of a worker share theirs. Whatever else comes, malformed or in pieces, with a body or
-//! in a pipeline, goes to the dispatcher as it came.
+//! It is read where it lies ([`crate::simple`]) and answered through actix-http's own codec, which
+//! decodes the first request of a connection, and again one that is to be answered in another manner.
+//! What is saved is the dispatcher's state machine, which decodes four times and polls the handler
+//! three times for such a request, and its buffers: here all connections of a worker share theirs.
+//! Whatever else comes, malformed or in pieces, with a body or in a pipeline, goes to the dispatcher
+//! as it came.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,12 +17,14 @@ use std::task::{Context, Poll, ready};
 use actix_codec::{Decoder as _, Encoder as _};
 use actix_http::body::{BodySize, BoxBody, MessageBody as _};
 use actix_http::h1::{Codec, Message, MessageType};
-use actix_http::{Request, Response, ServiceConfig};
+use actix_http::{Response, ServiceConfig};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
 use crate::connection::Connection;
-use crate::handler::Handler;
+use crate::handler::{Begun, Handler};
+use crate::head::{Head, Headers};
+use crate::simple::{self, Manner, Simple};
 
 /// What is read at once; a request that fills it is not of the simple kind.
 const READ_BYTES: usize = 16 << 10;
@@ -46,8 +50,10 @@ pub enum Left {
 }
 
 /// What has come.
-enum Come {
-    Simple(Request),
+enum Come<'a> {
+    /// A simple request, which waits for its ack.
+    Simple(Begun<'a>),
+    /// Something else.
     Other(Bytes),
     End,
 }
@@ -61,16 +67,17 @@ impl Direct {
 
     /// Answers the requests of a connection that is not encrypted, until one is not simple.
     pub async fn serve(&self, connection: &Rc<Connection>) -> Left {
-        let mut codec = Codec::new(self.config.clone());
+        let mut answers = Answers { codec: Codec::new(self.config.clone()), manner: None };
         loop {
-            let request = match poll_fn(|cx| self.poll_read(connection, &mut codec, cx)).await {
-                Come::Simple(request) => request,
+            let begun = match poll_fn(|cx| self.poll_read(connection, &mut answers, cx)).await {
+                Come::Simple(begun) => begun,
                 Come::Other(bytes) => return Left::Unread(bytes),
                 Come::End => return Left::Closed,
             };
-            let response = self.handler.answer_on(connection, request).await;
+            let response = self.handler.finish(begun).await;
+            let codec = &mut answers.codec;
             let mut bytes = self.written.take();
-            let sent = match encode(&mut codec, response, &mut bytes) {
+            let sent = match encode(codec, response, &mut bytes) {
                 Ok(()) => write(connection, &mut bytes).await,
                 Err(error) => Err(error),
             };
@@ -85,12 +92,12 @@ impl Direct {
         }
     }
 
-    fn poll_read(
-        &self,
-        connection: &Connection,
-        codec: &mut Codec,
+    fn poll_read<'a>(
+        &'a self,
+        connection: &'a Connection,
+        answers: &mut Answers,
         cx: &mut Context<'_>,
-    ) -> Poll<Come> {
+    ) -> Poll<Come<'a>> {
         if connection.end().is_some() {
             connection.remember(cx);
             return Poll::Ready(Come::End);
@@ -106,28 +113,51 @@ impl Direct {
             return Poll::Ready(Come::End);
         }
         connection.has_read(bytes, || self.handler.connections.now());
-        Poll::Ready(match decode(codec, bytes) {
-            Some(mut request) => {
-                request.head_mut().peer_addr = connection.peer.get();
-                Come::Simple(request)
-            }
+        let is_whole = bytes.len() < READ_BYTES;
+        let begun = is_whole.then(|| {
+            simple::read(bytes, |simple| {
+                answers.are_for(simple.manner, bytes).then(|| self.begin(connection, simple))
+            })
+        });
+        Poll::Ready(match begun.flatten().flatten() {
+            Some(begun) => Come::Simple(begun),
             None => Come::Other(Bytes::copy_from_slice(bytes)),
         })
     }
+
+    fn begin<'a>(&'a self, connection: &'a Connection, simple: &Simple<'_>) -> Begun<'a> {
+        let head = Head {
+            method: simple.method,
+            path: simple.path,
+            query: simple.query,
+            headers: Headers::Lines(simple.lines),
+            peer: connection.peer.get(),
+            is_tls: false,
+        };
+        self.handler.begin(connection, &head)
+    }
 }
 
-/// The request that these bytes are, if they are one of the simple kind and nothing else.
-fn decode(codec: &mut Codec, bytes: &[u8]) -> Option<Request> {
-    if !bytes.ends_with(b"\r\n\r\n") || bytes.len() == READ_BYTES {
-        return None;
+/// The answers of a connection.
+struct Answers {
+    codec: Codec,
+    /// In which manner the codec encodes them now.
+    manner: Option<Manner<Box<[u8]>>>,
+}
+
+impl Answers {
+    /// Makes the codec encode in the manner of a simple request; `false` if it makes something else of
+    /// its bytes.
+    fn are_for(&mut self, manner: Manner<&[u8]>, bytes: &[u8]) -> bool {
+        if self.manner.as_ref().is_some_and(|known| known.borrowed() == manner) {
+            return true;
+        }
+        self.manner = Some(manner.to_owned());
+        let mut rest = BytesMut::from(bytes);
+        let is_request = matches!(self.codec.decode(&mut rest), Ok(Some(Message::Item(_))));
+        let has_no_body = matches!(self.codec.message_type(), MessageType::None);
+        is_request && rest.is_empty() && has_no_body && !self.codec.upgrade()
     }
-    let mut rest = BytesMut::from(bytes);
-    let Ok(Some(Message::Item(request))) = codec.decode(&mut rest) else { return None };
-    let is_simple = rest.is_empty()
-        && matches!(codec.message_type(), MessageType::None)
-        && !codec.upgrade()
-        && !request.head().expect();
-    is_simple.then_some(request)
 }
 
 fn encode(codec: &mut Codec, response: Response<BoxBody>, out: &mut BytesMut) -> io::Result<()> {
@@ -162,40 +192,4 @@ async fn write(connection: &Connection, bytes: &mut BytesMut) -> io::Result<()> 
         Poll::Ready(Ok(()))
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_simple(text: &str) -> bool {
-        let mut codec = Codec::new(ServiceConfig::default());
-        decode(&mut codec, text.as_bytes()).is_some()
-    }
-
-    // The decoder's configuration has a clock that needs an event loop.
-    #[actix_web::test]
-    async fn only_whole_requests_alone_and_without_a_body_are_simple() {
-        for text in [
-            "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-            "HEAD /a?b HTTP/1.0\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-            "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
-        ] {
-            assert!(is_simple(text), "{text}");
-        }
-        for text in [
-            "GET / HTTP/1.1\r\nHost: h\r\n",
-            "GET / HTTP/1.1\r\n\r\n",
-            "nonsense\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n\r\n\r\n",
-            "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-            "CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
-        ] {
-            assert!(!is_simple(text), "{text}");
-        }
-    }
 }

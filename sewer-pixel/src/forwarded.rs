@@ -4,11 +4,11 @@
 //! it; so with `forwarded_headers = "any"`, Forwarded counts only if no X-Forwarded-* is there.
 
 use actix_http::header::{
-    FORWARDED, HeaderMap, HeaderName, HeaderValue, X_FORWARDED_FOR, X_FORWARDED_HOST,
-    X_FORWARDED_PROTO,
+    FORWARDED, HeaderName, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 
 use crate::config::ForwardedHeaders;
+use crate::head::Headers;
 
 /// What was said; each part may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,16 +24,13 @@ pub struct Forwarded<'a> {
 impl<'a> Forwarded<'a> {
     /// What the headers say, by the first entry of each.
     #[must_use]
-    pub fn from(headers: &'a HeaderMap, accepted: ForwardedHeaders) -> Self {
+    pub fn from(headers: Headers<'a>, accepted: ForwardedHeaders) -> Self {
         let legacy = || Self {
             client: first_entry(headers, &X_FORWARDED_FOR),
             host: first_entry(headers, &X_FORWARDED_HOST),
             proto: first_entry(headers, &X_FORWARDED_PROTO),
         };
-        let standard = || {
-            let header = headers.get(FORWARDED).map(HeaderValue::as_bytes);
-            header.and_then(element).unwrap_or_default()
-        };
+        let standard = || headers.get(&FORWARDED).and_then(element).unwrap_or_default();
         match accepted {
             ForwardedHeaders::XForwarded => legacy(),
             ForwardedHeaders::Forwarded => standard(),
@@ -46,8 +43,8 @@ impl<'a> Forwarded<'a> {
 }
 
 /// The first entry of a comma-separated header; `None` if it is empty.
-fn first_entry<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    let value = headers.get(name)?.as_bytes();
+fn first_entry<'a>(headers: Headers<'a>, name: &HeaderName) -> Option<&'a [u8]> {
+    let value = headers.get(name)?;
     let entry = value.split(|&byte| byte == b',').next().unwrap_or_default().trim_ascii();
     (!entry.is_empty()).then_some(entry)
 }
@@ -117,6 +114,7 @@ fn without_port(node: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_http::header::{HeaderMap, HeaderValue};
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -148,7 +146,7 @@ mod tests {
             (";; for=1.1.1.1;;host=h; ", [Some("1.1.1.1"), Some("h"), None]),
         ] {
             let headers = headers(&[("forwarded", value), ("forwarded", "for=1.1.1.1")]);
-            let found = Forwarded::from(&headers, ForwardedHeaders::Forwarded);
+            let found = Forwarded::from(Headers::Map(&headers), ForwardedHeaders::Forwarded);
             assert_eq!(texts(found), expected, "{value}");
         }
     }
@@ -174,7 +172,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.append(FORWARDED, HeaderValue::from_str(value).unwrap());
-            let found = Forwarded::from(&headers, ForwardedHeaders::Any);
+            let found = Forwarded::from(Headers::Map(&headers), ForwardedHeaders::Any);
             assert_eq!(found, Forwarded::default(), "{value}");
         }
     }
@@ -190,11 +188,12 @@ mod tests {
             (ForwardedHeaders::XForwarded, "2001:db8::1", None),
             (ForwardedHeaders::Forwarded, "192.0.2.1", Some("other.example")),
         ] {
-            let [found_client, found_host, _] = texts(Forwarded::from(&both, accepted));
+            let [found_client, found_host, _] =
+                texts(Forwarded::from(Headers::Map(&both), accepted));
             assert_eq!((found_client, found_host), (Some(client), host), "{accepted:?}");
         }
         let standard = headers(&[("forwarded", "for=192.0.2.1"), ("x-forwarded-for", " , ")]);
-        let found = |accepted| texts(Forwarded::from(&standard, accepted))[0];
+        let found = |accepted| texts(Forwarded::from(Headers::Map(&standard), accepted))[0];
         assert_eq!(found(ForwardedHeaders::Any), Some("192.0.2.1"));
         assert_eq!(found(ForwardedHeaders::XForwarded), None);
     }

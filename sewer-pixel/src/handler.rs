@@ -14,10 +14,10 @@ use crate::connection::Connection;
 use crate::head::Head;
 use crate::intake::{self, Body};
 use crate::lane::{Durable, SubmitError, Submitter};
-use crate::metrics::{Metrics, State};
+use crate::metrics::{InFlight, Metrics, State};
 use crate::policy::answer::Answer;
 use crate::policy::current::Current;
-use crate::policy::{Plan, Policy, Unrecorded};
+use crate::policy::{Plan, Unrecorded};
 use crate::sweep::Connections;
 
 /// What one worker needs for a request.
@@ -36,15 +36,29 @@ pub struct Handler {
 impl Handler {
     /// Answers a request that came with its connection.
     pub async fn answer(&self, request: Request) -> Response<BoxBody> {
-        self.answer_on(&connection_of(&request), request).await
+        let connection = connection_of(&request);
+        let guards = self.guards(&connection);
+        let outcome = self.submit(request, &connection).await;
+        self.finish(Begun { outcome, guards }).await
     }
 
-    /// Answers a request of this connection.
-    pub async fn answer_on(&self, connection: &Connection, request: Request) -> Response<BoxBody> {
-        let _in_flight = self.metrics.request();
-        let _busy = Busy { connection, connections: &self.connections };
+    /// Takes a request that has no body.
+    pub fn begin<'a>(&'a self, connection: &'a Connection, head: &Head<'_>) -> Begun<'a> {
+        let guards = self.guards(connection);
+        let timestamp_ms = now_ms();
+        connection.begin(false, self.connections.now());
         let policy = self.policy.get();
-        let outcome = match self.submit(&policy, request, connection).await {
+        let outcome = intake::check(head, connection.limits(), policy.body_bytes_max())
+            .map_err(Refused::Limit)
+            .and_then(|()| self.record(policy.plan(head), head, None, timestamp_ms));
+        Begun { outcome, guards }
+    }
+
+    /// The answer to a request, when it has its ack.
+    pub async fn finish(&self, begun: Begun<'_>) -> Response<BoxBody> {
+        let Begun { outcome, guards } = begun;
+        let connection = guards.busy.connection;
+        let outcome = match outcome {
             Ok((answer, Some(durable))) => durable.await.map(|()| answer).map_err(Refused::Submit),
             Ok((answer, None)) => Ok(answer),
             Err(refused) => Err(refused),
@@ -63,6 +77,11 @@ impl Handler {
         response
     }
 
+    fn guards<'a>(&'a self, connection: &'a Connection) -> Guards<'a> {
+        let busy = Busy { connection, connections: &self.connections };
+        Guards { busy, _in_flight: self.metrics.request() }
+    }
+
     /// Says to a client that asks before it sends its body whether that will be read.
     ///
     /// # Errors
@@ -70,7 +89,8 @@ impl Handler {
     pub fn expect(&self, request: Request) -> Result<Request, Response<BoxBody>> {
         let connection = connection_of(&request);
         let body_bytes_max = self.policy.get().body_bytes_max();
-        match intake::check(&request, connection.limits(), body_bytes_max) {
+        let head = Head::of(&request, connection.is_tls());
+        match intake::check(&head, connection.limits(), body_bytes_max) {
             Ok(()) => Ok(request),
             Err(status) => {
                 let response = self.refuse(Refused::Limit(status), &connection);
@@ -82,18 +102,14 @@ impl Handler {
 
     /// The answer, and what it waits for. The request is gone then: so it is at hand for the next
     /// one of any connection while this one waits.
-    async fn submit(
-        &self,
-        policy: &Policy,
-        mut request: Request,
-        connection: &Connection,
-    ) -> Result<(Answer, Option<Durable<'_>>), Refused> {
+    async fn submit(&self, mut request: Request, connection: &Connection) -> Outcome<'_> {
+        let policy = self.policy.get();
         let timestamp_ms = now_ms();
         let payload = intake::take_body(&mut request);
         connection.begin(matches!(payload, Body::Ends(_)), self.connections.now());
-        intake::check(&request, connection.limits(), policy.body_bytes_max())
-            .map_err(Refused::Limit)?;
         let head = Head::of(&request, connection.is_tls());
+        intake::check(&head, connection.limits(), policy.body_bytes_max())
+            .map_err(Refused::Limit)?;
         let plan = policy.plan(&head);
         let body = match payload {
             Body::None => None,
@@ -109,6 +125,17 @@ impl Handler {
                 keep.then_some(body)
             }
         };
+        self.record(plan, &head, body.as_deref(), timestamp_ms)
+    }
+
+    /// Carries out what is planned.
+    fn record(
+        &self,
+        plan: Plan<'_>,
+        head: &Head<'_>,
+        body: Option<&[u8]>,
+        timestamp_ms: i64,
+    ) -> Outcome<'_> {
         let recording = match plan {
             Plan::Record(recording) => recording,
             Plan::Answer(answer, why) => {
@@ -117,14 +144,14 @@ impl Handler {
             }
         };
         if self.metrics.is_full() {
-            if policy.on_full() == OnFull::Reject {
+            if recording.policy.on_full() == OnFull::Reject {
                 return Err(Refused::Full);
             }
             self.metrics.dropped();
             return Ok((recording.answer, None));
         }
         let submit = |event: &Event<'_>| self.submitter.submit(event);
-        let submitted = recording.with_event(&head, body.as_deref(), timestamp_ms, submit);
+        let submitted = recording.with_event(head, body, timestamp_ms, submit);
         let Some(submitted) = submitted else {
             self.metrics.unrecorded(Unrecorded::DropRule);
             return Ok((recording.answer, None));
@@ -160,6 +187,21 @@ impl Handler {
 fn connection_of(request: &Request) -> Rc<Connection> {
     let connection = request.conn_data::<Rc<Connection>>();
     Rc::clone(connection.expect("the server gives each of its requests its connection"))
+}
+
+/// The answer, and what it waits for.
+type Outcome<'a> = Result<(Answer, Option<Durable<'a>>), Refused>;
+
+/// A request that waits for its answer.
+pub struct Begun<'a> {
+    outcome: Outcome<'a>,
+    guards: Guards<'a>,
+}
+
+/// What holds until a request is answered.
+struct Guards<'a> {
+    busy: Busy<'a>,
+    _in_flight: InFlight<'a>,
 }
 
 /// A request until it is answered, or until its connection is gone.

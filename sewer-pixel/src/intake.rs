@@ -5,23 +5,20 @@ use actix_http::{HttpMessage as _, Method, Payload, Request, StatusCode};
 use futures_util::StreamExt as _;
 
 use crate::connection::Limits;
+use crate::head::Head;
 
 /// Whether a request is within the limits.
 ///
 /// # Errors
 /// With what it is answered if it is not.
-pub fn check(request: &Request, limits: &Limits, body_bytes_max: usize) -> Result<(), StatusCode> {
-    let target_bytes = match request.uri().path_and_query() {
-        Some(target) => target.as_str().len(),
-        None => request.uri().path().len(),
-    };
-    if target_bytes > limits.uri_bytes_max {
+pub fn check(head: &Head<'_>, limits: &Limits, body_bytes_max: usize) -> Result<(), StatusCode> {
+    if head.target_bytes() > limits.uri_bytes_max {
         return Err(StatusCode::URI_TOO_LONG);
     }
-    if head_bytes(request, target_bytes) > limits.head_bytes_max {
+    if head.bytes() > limits.head_bytes_max {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
-    if announced_bytes(request).is_some_and(|bytes| bytes > body_bytes_max as u64) {
+    if announced_bytes(head).is_some_and(|bytes| bytes > body_bytes_max as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     Ok(())
@@ -38,15 +35,9 @@ pub fn reason(status: StatusCode) -> &'static str {
     }
 }
 
-/// The size of a head, as it would be written without spare white space.
-fn head_bytes(request: &Request, target_bytes: usize) -> usize {
-    let line = request.method().as_str().len() + target_bytes + "  HTTP/1.1\r\n".len();
-    let headers = request.headers().iter();
-    headers.fold(line + 2, |bytes, (name, value)| bytes + name.as_str().len() + value.len() + 4)
-}
-
-fn announced_bytes(request: &Request) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn announced_bytes(head: &Head<'_>) -> Option<u64> {
+    let text = std::str::from_utf8(head.headers.get(&CONTENT_LENGTH)?);
+    text.ok()?.parse().ok()
 }
 
 /// What follows the head of a request.

@@ -4,7 +4,7 @@
 //! - [`listen`] where connections come in; [`server`] the pixel port
 //! - [`proxy`] and [`tls`] what comes before HTTP; [`stream`], [`connection`] and [`sweep`] what a
 //!   connection may do
-//! - [`direct`] the short way of a simple request
+//! - [`direct`] the short way of a simple request, and [`simple`] what is one
 //! - [`handler`] from a request to its answer; [`intake`] what a request may be
 //! - [`head`] what is borrowed from a request; [`forwarded`] what a proxy says of its sender;
 //!   [`request`] from both to an event
@@ -41,6 +41,7 @@ pub mod report;
 pub mod request;
 pub mod sampler;
 pub mod server;
+pub mod simple;
 pub mod space;
 pub mod stream;
 pub mod sweep;

@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use actix_http::header::{self, HeaderMap, HeaderName};
+use actix_http::header::{COOKIE, HOST, REFERER, USER_AGENT};
 use ipnet::IpNet;
 use sewer_wal::Event;
 
@@ -94,23 +94,19 @@ pub fn event<'a>(
     forwarded: &Forwarded<'a>,
     timestamp_ms: i64,
 ) -> Event<'a> {
-    let (uri, headers) = (head.uri, head.headers);
-    let host = forwarded.host.or_else(|| first(headers, &header::HOST));
+    let headers = head.headers;
+    let host = forwarded.host.or_else(|| headers.get(&HOST));
     Event {
         timestamp_ms,
         ip: forwarded.client.or(peer.text.as_ref().map(AddressText::as_bytes)),
         host: host.map(without_port),
-        request_path: Some(uri.path().as_bytes()),
-        query_string: uri.query().map(str::as_bytes),
-        referer: first(headers, &header::REFERER),
-        user_agent: first(headers, &header::USER_AGENT),
-        cookies: first(headers, &header::COOKIE),
+        request_path: Some(head.path.as_bytes()),
+        query_string: head.query.map(str::as_bytes),
+        referer: headers.get(&REFERER),
+        user_agent: headers.get(&USER_AGENT),
+        cookies: headers.get(&COOKIE),
         extra: Vec::new(),
     }
-}
-
-fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
-    headers.get(name).map(header::HeaderValue::as_bytes)
 }
 
 /// A host without `:port`; the brackets of an IPv6 address stay.

@@ -58,8 +58,8 @@ impl Cors {
     #[must_use]
     pub fn is_preflight(head: &Head<'_>) -> bool {
         *head.method == Method::OPTIONS
-            && head.headers.contains_key(ORIGIN)
-            && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+            && head.headers.get(&ORIGIN).is_some()
+            && head.headers.get(&ACCESS_CONTROL_REQUEST_METHOD).is_some()
     }
 
     /// Adds what the page that sent the request may do.
@@ -82,8 +82,8 @@ impl Cors {
             (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
             (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
         ] {
-            if let Some(value) = head.headers.get(asked) {
-                headers.push((granted, value.clone()));
+            if let Some(value) = head.headers.get(&asked).and_then(echo) {
+                headers.push((granted, value));
             }
         }
         headers.push((ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
@@ -91,11 +91,11 @@ impl Cors {
 
     /// Whether the origin of the request is one of ours; then it is told so.
     fn allow(&self, head: &Head<'_>, headers: &mut Headers) -> bool {
-        let Some(origin) = head.headers.get(ORIGIN) else { return false };
+        let Some(origin) = head.headers.get(&ORIGIN).and_then(echo) else { return false };
         let allowed = match &self.origins {
             Origins::Any => HeaderValue::from_static("*"),
-            Origins::Reflect => origin.clone(),
-            Origins::These(origins) if origins.contains(origin) => origin.clone(),
+            Origins::Reflect => origin,
+            Origins::These(origins) if origins.contains(&origin) => origin,
             Origins::These(_) => return false,
         };
         headers.push((ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
@@ -104,6 +104,11 @@ impl Cors {
         }
         true
     }
+}
+
+/// What a request has said, to be said in the answer.
+fn echo(value: &[u8]) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value).ok()
 }
 
 /// An origin as browsers write it: a scheme, a host in lower case, perhaps a port, and no path.

@@ -70,7 +70,7 @@ impl Fields {
     pub fn push_headers<'a>(&'a self, head: &Head<'a>, extra: &mut Vec<(&'a str, &'a [u8])>) {
         for name in &self.headers {
             if let Some(value) = head.headers.get(name) {
-                extra.push((name.as_str(), value.as_bytes()));
+                extra.push((name.as_str(), value));
             }
         }
     }

@@ -17,7 +17,6 @@ pub mod privacy;
 pub mod routes;
 pub mod visitor;
 
-use actix_http::header::HeaderMap;
 use ipnet::IpNet;
 use sewer_wal::Event;
 use uuid::{NoContext, Timestamp, Uuid};
@@ -31,7 +30,7 @@ use self::routes::{Route, Routes};
 use self::visitor::{Visitor, VisitorCookie};
 use crate::config::{Ack, Config, ForwardedHeaders, Honour, OnFull};
 use crate::forwarded::Forwarded;
-use crate::head::Head;
+use crate::head::{Head, Headers};
 use crate::request::{Peer, event};
 
 /// The rules of a configuration, ready to use.
@@ -94,7 +93,8 @@ pub enum Plan<'a> {
 /// A request that is to be recorded.
 #[derive(Debug)]
 pub struct Recording<'a> {
-    policy: &'a Policy,
+    /// The policy that it is under.
+    pub policy: &'a Policy,
     route: &'a Route,
     is_anonymous: bool,
     visitor: Option<Visitor<'a>>,
@@ -145,7 +145,7 @@ impl Policy {
 
     /// What the head of a request asks for.
     pub fn plan<'a>(&'a self, head: &Head<'a>) -> Plan<'a> {
-        let route = self.routes.find(head.uri.path());
+        let route = self.routes.find(head.path);
         let mut answer = Answer { content: route.content, headers: Vec::new() };
         if let Some(cors) = &self.cors {
             if Cors::is_preflight(head) {
@@ -168,7 +168,7 @@ impl Policy {
         Plan::Record(Recording { policy: self, route, is_anonymous, visitor, answer })
     }
 
-    fn forwarded<'a>(&self, peer: &Peer, headers: &'a HeaderMap) -> Forwarded<'a> {
+    fn forwarded<'a>(&self, peer: &Peer, headers: Headers<'a>) -> Forwarded<'a> {
         if peer.is_trusted() {
             Forwarded::from(headers, self.forwarded_headers)
         } else {

@@ -1,9 +1,10 @@
 //! `[privacy]`: the wishes of browsers, and what is left of a Cookie header.
 
-use actix_http::header::{DNT, HeaderMap, HeaderName};
+use actix_http::header::{DNT, HeaderName};
 
 use super::address::AddressRule;
 use crate::config::{Honour, PrivacyConfig};
+use crate::head::Headers;
 
 static SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
 
@@ -36,10 +37,10 @@ impl Privacy {
 
     /// What the browser's wishes come to; the stricter of two counts.
     #[must_use]
-    pub fn wish(&self, headers: &HeaderMap) -> Honour {
+    pub fn wish(&self, headers: Headers<'_>) -> Honour {
         let wish = |name: &HeaderName, honour: Honour| {
             let asked = honour != Honour::Off
-                && headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii() == b"1");
+                && headers.get(name).is_some_and(|value| value.trim_ascii() == b"1");
             if asked { honour } else { Honour::Off }
         };
         wish(&DNT, self.dnt).max(wish(&SEC_GPC, self.gpc))
@@ -65,7 +66,7 @@ impl Privacy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_http::header::HeaderValue;
+    use actix_http::header::{HeaderMap, HeaderValue};
 
     fn privacy(text: &str) -> Privacy {
         Privacy::new(&toml::from_str(text).unwrap()).unwrap()
@@ -88,8 +89,9 @@ mod tests {
                     headers.insert(name.clone(), HeaderValue::from_static(value));
                 }
             }
-            assert_eq!(privacy.wish(&headers), wish, "DNT {dnt:?}, Sec-GPC {gpc:?}");
-            assert_eq!(self::privacy("").wish(&headers), Honour::Off);
+            let headers = Headers::Map(&headers);
+            assert_eq!(privacy.wish(headers), wish, "DNT {dnt:?}, Sec-GPC {gpc:?}");
+            assert_eq!(self::privacy("").wish(headers), Honour::Off);
         }
     }
 

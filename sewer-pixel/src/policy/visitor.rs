@@ -85,8 +85,7 @@ impl VisitorCookie {
 
     /// Who sent the request; a new visitor's cookie is added to the answer.
     pub fn visitor<'a>(&self, head: &Head<'a>, answer: &mut Answer) -> Visitor<'a> {
-        let mut headers = head.headers.get_all(COOKIE);
-        if let Some(value) = headers.find_map(|header| self.find(header.as_bytes())) {
+        if let Some(value) = head.headers.all(&COOKIE).find_map(|header| self.find(header)) {
             return Visitor::Known(value);
         }
         let mut value = [0; uuid::fmt::Hyphenated::LENGTH];
