@@ -21,7 +21,7 @@ use sewer_test_support::shipper::Shipper;
 use sewer_test_support::tools;
 
 /// Instructions per request: one connection, one event of 900 bytes and one commit for each.
-const PER_REQUEST: f64 = 19_750.0;
+const PER_REQUEST: f64 = 17_400.0;
 
 /// Instructions per event of 1 KB from a WAL to `file://`: `access-log`, snappy.
 const PER_EVENT: f64 = 31_150.0;
