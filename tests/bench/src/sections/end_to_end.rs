@@ -40,6 +40,9 @@ const STEP_SECONDS: (u64, u64) = (30, 4);
 /// How long a shipper may take with what was left to it.
 const DRAIN_WAIT: Duration = Duration::from_mins(5);
 
+/// How long after that its count may take.
+const COUNT_WAIT: Duration = Duration::from_secs(10);
+
 /// A pixel, with or without its shipper, which is held while it is not its turn.
 struct Pair {
     pixel: PixelServer,
@@ -183,9 +186,10 @@ impl Pair {
         if !eventually(DRAIN_WAIT, || shipper.left().is_empty()) {
             return Err(format!("not drained in {DRAIN_WAIT:?}\n{}", process.log_tail()));
         }
-        let delivered = shipper.metrics()["sewer_shipper_events_total"];
-        if (events - delivered).abs() > 0.5 {
-            return Err(format!("{events} events in the WAL, {delivered} delivered"));
+        // A shipment is counted once its segments are gone.
+        let delivered = || shipper.metrics()["sewer_shipper_events_total"];
+        if !eventually(COUNT_WAIT, || (events - delivered()).abs() < 0.5) {
+            return Err(format!("{events} events in the WAL, {} delivered", delivered()));
         }
         Ok(())
     }
