@@ -1,14 +1,10 @@
 //! The events of one fsync, encoded and waiting to be appended.
 
-use crate::entry::{CHUNK_OVERHEAD, ENTRY_OVERHEAD};
-use crate::event::{Event, EventError};
+use crate::event::{EVENT_BYTES_MAX, Event, EventError};
+use crate::format::batch::{BATCH_OVERHEAD, EVENT_OVERHEAD};
 
-/// The largest batch, framing included: what one commit writes.
+/// The largest batch, framing included and padding not: what one commit writes.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-
-/// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before
-/// they allocate for it.
-pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Encoded events, in the order in which they will get their LSNs.
 #[derive(Clone, Debug, Default)]
@@ -70,22 +66,24 @@ impl Batch {
         self.ends.is_empty()
     }
 
-    /// The bytes that it takes in the log, framing included.
+    /// The bytes that it takes in the log, framing included and padding not.
     #[must_use]
     pub fn framed_bytes(&self) -> usize {
-        ENTRY_OVERHEAD + self.event_bytes()
+        BATCH_OVERHEAD + self.event_bytes()
     }
 
     /// The part of it that its events take: what they add up to, in whichever batches they are.
     #[must_use]
     pub fn event_bytes(&self) -> usize {
-        self.ends.len() * CHUNK_OVERHEAD + self.bytes.len()
+        self.ends.len() * EVENT_OVERHEAD + self.bytes.len()
     }
 
     /// The encoded events, in order.
-    pub fn events(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.bytes[start..end])
+    pub fn events(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        self.ends.iter().enumerate().map(|(index, &end)| {
+            let start = if index == 0 { 0 } else { self.ends[index - 1] };
+            &self.bytes[start..end]
+        })
     }
 
     /// Empties it, keeping its memory for the next batch.
@@ -126,6 +124,6 @@ mod tests {
         let long = vec![b'x'; EVENT_BYTES_MAX];
         assert!(batch.push(&Event { cookies: Some(&long), ..Event::default() }).is_err());
         assert!(batch.is_empty());
-        assert_eq!(batch.framed_bytes(), ENTRY_OVERHEAD);
+        assert_eq!(batch.framed_bytes(), BATCH_OVERHEAD);
     }
 }

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::event::EventError;
-use crate::identity::WalId;
-use crate::layout::segment_file_name;
+use crate::identity::{SegmentName, WalId};
 use crate::lsn::Lsn;
 
 /// An error of the WAL.
@@ -36,19 +35,11 @@ pub enum WalError {
         /// The process id that LOCK names, if it names one.
         holder: Option<String>,
     },
-    /// The file ID does not hold an identity.
-    #[error("{} does not hold 16 hex digits and a newline; restore it from a file name in the destination or from `sewer-wal stat`", path.display())]
+    /// The file ID is damaged, and nothing else in the directory tells whose it is.
+    #[error("{} is damaged, and nothing else here tells the WAL's identity; start sewer-pixel, which begins a new one", path.display())]
     BadIdentity {
         /// The file ID.
         path: PathBuf,
-    },
-    /// There are events, but the file ID is gone.
-    #[error("{} is missing although segments of the WAL {found} exist; restore it: echo {found} > {0}", path.display())]
-    MissingIdentity {
-        /// The file ID.
-        path: PathBuf,
-        /// The identity that the segments carry.
-        found: WalId,
     },
     /// A file belongs to another WAL.
     #[error("{} belongs to the WAL {found}, not to {expected}; move it to a directory of its own", path.display())]
@@ -67,7 +58,7 @@ pub enum WalError {
         path: PathBuf,
     },
     /// A segment does not have the name that its content tells.
-    #[error("{} holds the segment of LSN {base} and is left alone: if it is a copy, move it away; if it was renamed, give it back the name {}", path.display(), segment_file_name(*base))]
+    #[error("{} holds the segment of LSN {base} and is left alone: if it is a copy, move it away; if it was renamed, give it back the name {}", path.display(), SegmentName::from(*base))]
     Misplaced {
         /// The file concerned.
         path: PathBuf,
@@ -80,18 +71,15 @@ pub enum WalError {
         /// What is in the way.
         path: PathBuf,
     },
-    /// The WAL has an identity but nothing tells where its LSNs go on.
-    #[error(
-        "{} has no log in active/, so the next LSN is unknown; to begin a new WAL here once everything in sealed/ is shipped, remove {}",
-        dir.display(),
-        id.display()
-    )]
-    NextLsnUnknown {
+    /// The log that is being written is no longer where it was made.
+    #[error("the WAL {} was removed, replaced or moved while it was in use: events acknowledged since its last segment was sealed are lost with it; put it back or make its parent, and restart", dir.display())]
+    Removed {
         /// The WAL's directory.
         dir: PathBuf,
-        /// The file ID.
-        id: PathBuf,
     },
+    /// There is no LSN left.
+    #[error("the WAL has used up its LSNs; move its directory away once everything is shipped")]
+    LsnsUsedUp,
     /// A sealed segment of that name is already there, with other content.
     #[error("cannot publish {}: a different segment of that name exists; move one of them away", path.display())]
     SegmentExists {
@@ -107,6 +95,12 @@ pub enum WalError {
         version: u32,
         /// The newest version that this build reads.
         supported: u32,
+    },
+    /// A file has a form, codec or cipher that this build does not have.
+    #[error("{} is encoded as this build cannot read it: use the Sewer that wrote it, or a newer one", path.display())]
+    Encoding {
+        /// The file concerned.
+        path: PathBuf,
     },
     /// An event is intact, but this build cannot read it.
     #[error("{}: event with LSN {lsn}: {source}", path.display())]

@@ -17,6 +17,14 @@ use thiserror::Error;
 /// The version byte that [`Event::encode`] writes.
 pub const EVENT_VERSION: u8 = 1;
 
+/// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before
+/// they allocate for it.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// The times that a calendar has, with room for every time zone: the years -9998 to 9998, in
+/// milliseconds since the Unix epoch.
+pub const TIMESTAMPS_MS: std::ops::RangeInclusive<i64> = -377_673_580_800_000..=253_339_228_800_000;
+
 /// The names of the seven text fields, in the order of the format and of every output.
 pub const FIELD_NAMES: [&str; 7] =
     ["ip", "host", "request_path", "query_string", "referer", "user_agent", "cookies"];
@@ -122,15 +130,7 @@ impl<'a> Event<'a> {
     /// [`EventError`] for anything that [`Event::encode`] does not write.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, EventError> {
         let mut input = Input(bytes);
-        let [version] = input.array("version")?;
-        if version != EVENT_VERSION {
-            return Err(EventError::Version(version));
-        }
-        let timestamp_ms = i64::from_le_bytes(input.array("timestamp")?);
-        let [present] = input.array("field bits")?;
-        if present >> FIELD_NAMES.len() != 0 {
-            return Err(EventError::UnknownField);
-        }
+        let (timestamp_ms, present) = input.head()?;
         let mut fields = [None; FIELD_NAMES.len()];
         for (bit, field) in fields.iter_mut().enumerate() {
             if present & (1 << bit) != 0 {
@@ -140,14 +140,9 @@ impl<'a> Event<'a> {
         let extras = u16::from_le_bytes(input.array("extra fields")?);
         let mut extra = Vec::new();
         for _ in 0..extras {
-            let [length] = input.array("extra fields")?;
-            let name = input.take(usize::from(length), "extra fields")?;
-            let name = std::str::from_utf8(name).map_err(|_| EventError::Name)?;
-            extra.push((name, input.bytes("extra fields")?));
+            extra.push(input.extra()?);
         }
-        if !input.0.is_empty() {
-            return Err(EventError::Trailing(input.0.len()));
-        }
+        input.end()?;
         let [ip, host, request_path, query_string, referer, user_agent, cookies] = fields;
         Ok(Self {
             timestamp_ms,
@@ -179,6 +174,32 @@ impl Serialize for Event<'_> {
     }
 }
 
+/// Whether bytes are an event that can be recorded and placed: one that decodes, with a time that a
+/// calendar has.
+pub(crate) fn check(bytes: &[u8]) -> Result<(), &'static str> {
+    let mut input = Input(bytes);
+    let timestamp_ms = skim(&mut input).map_err(|_| "event that cannot be decoded")?;
+    if TIMESTAMPS_MS.contains(&timestamp_ms) {
+        Ok(())
+    } else {
+        Err("event with a time that no calendar has")
+    }
+}
+
+/// Goes through an event as [`Event::decode`] does, without keeping anything but its timestamp.
+fn skim(input: &mut Input<'_>) -> Result<i64, EventError> {
+    let (timestamp_ms, present) = input.head()?;
+    for (bit, name) in FIELD_NAMES.iter().enumerate() {
+        if present & (1 << bit) != 0 {
+            input.bytes(name)?;
+        }
+    }
+    for _ in 0..u16::from_le_bytes(input.array("extra fields")?) {
+        input.extra()?;
+    }
+    input.end().map(|()| timestamp_ms)
+}
+
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EventError> {
     let length =
         u32::try_from(bytes.len()).map_err(|_| EventError::TooLarge("a field over 4 GiB"))?;
@@ -201,6 +222,31 @@ impl<'a> Input<'a> {
         let (head, rest) = self.0.split_first_chunk().ok_or(EventError::Short(part))?;
         self.0 = rest;
         Ok(*head)
+    }
+
+    /// Everything before the first field: the timestamp, and which fields follow.
+    fn head(&mut self) -> Result<(i64, u8), EventError> {
+        let [version] = self.array("version")?;
+        if version != EVENT_VERSION {
+            return Err(EventError::Version(version));
+        }
+        let timestamp_ms = i64::from_le_bytes(self.array("timestamp")?);
+        let [present] = self.array("field bits")?;
+        if present >> FIELD_NAMES.len() != 0 {
+            return Err(EventError::UnknownField);
+        }
+        Ok((timestamp_ms, present))
+    }
+
+    fn extra(&mut self) -> Result<(&'a str, &'a [u8]), EventError> {
+        let [length] = self.array("extra fields")?;
+        let name = self.take(usize::from(length), "extra fields")?;
+        let name = std::str::from_utf8(name).map_err(|_| EventError::Name)?;
+        Ok((name, self.bytes("extra fields")?))
+    }
+
+    fn end(&self) -> Result<(), EventError> {
+        if self.0.is_empty() { Ok(()) } else { Err(EventError::Trailing(self.0.len())) }
     }
 
     fn bytes(&mut self, part: &'static str) -> Result<&'a [u8], EventError> {

@@ -1,56 +1,34 @@
-//! Which WAL this is, and who may append to it.
+//! The identity of a WAL: its id, and what the file `ID` says of it.
 //!
-//! `ID` holds 16 hex digits and a newline. It is made once, after the first log is durable, and
-//! then names every segment and every output file. `LOCK` is flock'ed by the process that appends;
-//! the kernel lets go of it when that process ends, however it ends.
+//! ```text
+//! ID       = id (16 hex digits), "\n", line*, "crc32c ", 8 hex digits, "\n"
+//! line     = "born <inode> <nanoseconds>\n"   of the file ID itself: another file is a copy
+//!          | "names own\n"                    segments carry the id in their names
+//!          | "earlier <id>\n"                 an identity that left segments or logs here
+//!          | "next <LSN>\n"                   where LSNs go on; only while nothing appends
+//! ```
+//! The CRC-32C is of everything before its line. A file of format 1 is the first line alone.
+//!
+//! The id is also in the header of every log and segment, and the next LSN in the newest log, so
+//! that one damaged file loses neither. This module does no I/O.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::str::FromStr;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{IoContext, WalError};
-use crate::layout::{Layout, write_durably};
+use crate::lsn::{LSN_DIGITS, Lsn};
 
-/// A WAL's identity: 64 random bits, written as 16 hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A WAL's id: 64 random bits, written as 16 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct WalId(pub u64);
 
 impl WalId {
-    /// A new identity.
-    #[must_use]
+    /// A new id.
     pub fn random() -> Self {
         Self(rand::random())
-    }
-
-    /// Reads the WAL's identity; `None` if it has none yet.
-    ///
-    /// # Errors
-    /// [`WalError::BadIdentity`] if the file holds something else.
-    pub fn load(layout: &Layout) -> Result<Option<Self>, WalError> {
-        let path = layout.id_file();
-        let mut text = String::new();
-        // One byte more than a valid file has, so that a longer one is noticed.
-        match File::open(&path).and_then(|file| file.take(18).read_to_string(&mut text)) {
-            Ok(_) => {}
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.kind() == ErrorKind::InvalidData => {
-                return Err(WalError::BadIdentity { path });
-            }
-            Err(e) => return Err(e).context("read", &path),
-        }
-        let id = text.strip_suffix('\n').and_then(|digits| digits.parse().ok());
-        id.map(Some).ok_or(WalError::BadIdentity { path })
-    }
-
-    pub(crate) fn store(self, layout: &Layout) -> Result<(), WalError> {
-        write_durably(&layout.id_file(), format!("{self}\n").as_bytes())
     }
 }
 
@@ -86,51 +64,186 @@ impl TryFrom<String> for WalId {
     }
 }
 
-/// The right to append to a WAL; held until dropped.
-#[derive(Debug)]
-pub struct WalLock {
-    _file: Flock<File>,
+/// The name of a segment: the LSN of its first event and, where another identity has segments in
+/// the same directory, the WAL's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SegmentName {
+    /// The WAL's id, where the name carries it.
+    pub wal_id: Option<WalId>,
+    /// The LSN of the segment's first event.
+    pub base: Lsn,
 }
 
-impl WalLock {
-    /// Takes the lock at once or not at all.
-    ///
-    /// # Errors
-    /// [`WalError::Locked`] if another process holds it.
-    pub fn acquire(layout: &Layout) -> Result<Self, WalError> {
-        let path = layout.lock_file();
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .context("open", &path)?;
-        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => file,
-            Err((_, Errno::EWOULDBLOCK)) => {
-                let dir = layout.root().to_path_buf();
-                return Err(WalError::Locked { dir, holder: holder(&path) });
-            }
-            Err((_, errno)) => return Err(errno).context("lock", &path),
+impl SegmentName {
+    /// Reads a file's name as strictly as it is written; `None` for any other.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let stem = file_name.strip_suffix(".seg")?;
+        let (base, wal_id) = match stem.split_once('-') {
+            None => (stem, None),
+            Some((base, id)) => (base, Some(id.parse().ok()?)),
         };
-        // Only for the message that a second process prints: nothing depends on it.
-        file.set_len(0).context("truncate", &path)?;
-        writeln!(file, "{}", std::process::id()).context("write", &path)?;
-        Ok(Self { _file: file })
+        Some(Self { wal_id, base: Lsn::from_padded(base)? })
+    }
+
+    /// The name without the id.
+    pub(crate) fn plain(self) -> Self {
+        Self { wal_id: None, ..self }
+    }
+
+    /// The name of the file at `path`, if it is a segment's.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        Self::parse(path.file_name()?.to_str()?)
     }
 }
 
-fn holder(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(path).ok()?.take(20).read_to_string(&mut text).ok()?;
-    let pid = text.trim();
-    (!pid.is_empty()).then(|| pid.to_owned())
+impl From<Lsn> for SegmentName {
+    fn from(base: Lsn) -> Self {
+        Self { wal_id: None, base }
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0LSN_DIGITS$}", self.base.0)?;
+        if let Some(id) = self.wal_id {
+            write!(f, "-{id}")?;
+        }
+        f.write_str(".seg")
+    }
+}
+
+impl From<SegmentName> for String {
+    fn from(name: SegmentName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for SegmentName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or("a segment's name is 20 digits, perhaps a WAL id, and .seg")
+    }
+}
+
+/// Everything that the file `ID` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The id under which events are recorded now.
+    pub id: WalId,
+    /// Whether its segments carry the id in their names.
+    pub own_names: bool,
+    /// The ids under which this directory may still hold events.
+    pub earlier: Vec<WalId>,
+    /// Where LSNs go on, if the last process ended cleanly.
+    pub next_lsn: Option<Lsn>,
+    /// The file itself, by inode and time of birth, if the file system tells both.
+    pub(crate) born: Option<Birth>,
+}
+
+/// Tells a file from its copies: its inode, and its time of birth in nanoseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Birth {
+    pub inode: u64,
+    pub nanoseconds: u64,
+}
+
+/// The content of a file `ID`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdContent {
+    Sound(Identity),
+    /// As format 1 has it.
+    Old(WalId),
+    Damaged,
+}
+
+impl Identity {
+    /// An identity that has nothing to say but its id.
+    pub(crate) fn new(id: WalId) -> Self {
+        Self { id, own_names: false, earlier: Vec::new(), next_lsn: None, born: None }
+    }
+
+    /// Whether events of this id belong here.
+    pub fn owns(&self, id: WalId) -> bool {
+        id == self.id || self.earlier.contains(&id)
+    }
+
+    /// The name of a segment of the current id.
+    pub fn segment_name(&self, base: Lsn) -> SegmentName {
+        SegmentName { wal_id: self.own_names.then_some(self.id), base }
+    }
+
+    pub(crate) fn encode(&self) -> String {
+        use fmt::Write;
+        let mut text = format!("{}\n", self.id);
+        let mut line = |args: fmt::Arguments<'_>| {
+            text.write_fmt(args).expect("a string takes everything");
+            text.push('\n');
+        };
+        if let Some(Birth { inode, nanoseconds }) = self.born {
+            line(format_args!("born {inode} {nanoseconds}"));
+        }
+        if self.own_names {
+            line(format_args!("names own"));
+        }
+        for id in &self.earlier {
+            line(format_args!("earlier {id}"));
+        }
+        if let Some(lsn) = self.next_lsn {
+            line(format_args!("next {lsn}"));
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        text.push_str(&format!("crc32c {crc:08x}\n"));
+        text
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> IdContent {
+        let Ok(text) = std::str::from_utf8(bytes) else { return IdContent::Damaged };
+        if let Some(id) = text.strip_suffix('\n').and_then(|digits| digits.parse().ok()) {
+            return IdContent::Old(id);
+        }
+        Self::decode_text(text).map_or(IdContent::Damaged, IdContent::Sound)
+    }
+
+    fn decode_text(text: &str) -> Option<Self> {
+        let end = text.strip_suffix('\n')?.rfind('\n')? + 1;
+        let crc = format!("crc32c {:08x}\n", crc32c::crc32c(&text.as_bytes()[..end]));
+        if text[end..] != crc {
+            return None;
+        }
+        let mut lines = text[..end].lines();
+        let mut identity = Self::new(lines.next()?.parse().ok()?);
+        for line in lines {
+            match line.split_once(' ')? {
+                ("born", birth) => {
+                    let (inode, nanoseconds) = birth.split_once(' ')?;
+                    let (inode, nanoseconds) = (inode.parse().ok()?, nanoseconds.parse().ok()?);
+                    identity.born = Some(Birth { inode, nanoseconds });
+                }
+                ("names", "own") => identity.own_names = true,
+                ("earlier", id) => identity.earlier.push(id.parse().ok()?),
+                ("next", lsn) => identity.next_lsn = Some(lsn.parse().ok()?),
+                _ => return None,
+            }
+        }
+        Some(identity)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            id: WalId(0xff),
+            own_names: true,
+            earlier: vec![WalId(1), WalId(2)],
+            next_lsn: Some(Lsn(7)),
+            born: Some(Birth { inode: 12, nanoseconds: 34 }),
+        }
+    }
 
     #[test]
     fn an_identity_is_sixteen_hex_digits() {
@@ -142,24 +255,49 @@ mod tests {
     }
 
     #[test]
-    fn a_second_appender_is_told_who_holds_the_lock() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        let _held = WalLock::acquire(&layout).unwrap();
-        let error = WalLock::acquire(&layout).unwrap_err().to_string();
-        assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+    fn the_file_is_as_it_is_drawn_and_no_flipped_bit_is_believed() {
+        let text = identity().encode();
+        let lines = "00000000000000ff\nborn 12 34\nnames own\nearlier 0000000000000001\n\
+                     earlier 0000000000000002\nnext 7\n";
+        assert!(text.starts_with(lines), "{text}");
+        assert_eq!(Identity::decode(text.as_bytes()), IdContent::Sound(identity()));
+        let bare = Identity::new(WalId(3));
+        assert_eq!(Identity::decode(bare.encode().as_bytes()), IdContent::Sound(bare));
+        for bit in 0..text.len() * 8 {
+            let mut damaged = text.clone().into_bytes();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Identity::decode(&damaged), IdContent::Damaged, "bit {bit}");
+        }
+        for cut in (0..text.len()).filter(|cut| *cut != 17) {
+            assert_eq!(Identity::decode(&text.as_bytes()[..cut]), IdContent::Damaged, "{cut}");
+        }
     }
 
     #[test]
-    fn a_damaged_identity_is_not_taken_for_an_absent_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        assert_eq!(WalId::load(&layout).unwrap(), None);
-        WalId(7).store(&layout).unwrap();
-        assert_eq!(WalId::load(&layout).unwrap(), Some(WalId(7)));
+    fn the_file_of_format_1_is_read() {
+        assert_eq!(Identity::decode(b"00000000000000ff\n"), IdContent::Old(WalId(255)));
         for wrong in [&b""[..], b"0000000000000007", b"0000000000000007\nx", b"\xff\n"] {
-            std::fs::write(layout.id_file(), wrong).unwrap();
-            assert!(matches!(WalId::load(&layout), Err(WalError::BadIdentity { .. })));
+            assert_eq!(Identity::decode(wrong), IdContent::Damaged);
+        }
+    }
+
+    #[test]
+    fn names_are_read_as_strictly_as_they_are_written() {
+        let name = SegmentName { wal_id: Some(WalId(0xab)), base: Lsn(7) };
+        assert_eq!(name.to_string(), "00000000000000000007-00000000000000ab.seg");
+        for name in [name, Lsn(7).into(), Lsn::MAX.into()] {
+            assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
+        }
+        for foreign in [
+            "7.seg",
+            "00000000000000000007.seg.tmp",
+            "00000000000000000007",
+            ".seg",
+            "00000000000000000007-.seg",
+            "00000000000000000007-ab.seg",
+            "18446744073709551615.seg",
+        ] {
+            assert_eq!(SegmentName::parse(foreign), None, "{foreign}");
         }
     }
 }

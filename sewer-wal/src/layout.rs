@@ -1,21 +1,25 @@
-//! Where things are in a WAL directory, and how names become durable.
+//! Where things are in a WAL directory.
 //!
 //! ```text
 //! <dir>/ID                       the WAL's identity
 //!       LOCK                     flock'ed by the process that appends
 //!       active/<n>/wal-1         logs; <n> = segment number, 20 digits
-//!       sealed/<base>.seg        immutable; <base> = LSN of its first event, 20 digits
+//!       sealed/<base>.seg        immutable; <base> = LSN of its first event, 20 digits; of an
+//!                                identity that began where another one left segments, the name
+//!                                is <base>-<WAL id>.seg
 //!       quarantine/<base>.seg    damaged segments, each with <base>.json beside it
 //! ```
 //! Names are read strictly: anything that is not written exactly so is foreign and left alone.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::durable::{create_dir_durably, restrict};
 use crate::error::{IoContext, WalError};
-use crate::lsn::{LSN_DIGITS, Lsn, parse_padded};
+use crate::identity::SegmentName;
+use crate::lsn::{LSN_DIGITS, parse_padded};
 
 /// The name of the one file of a log, as okaywal names the first of its own.
 const LOG_FILE: &str = "wal-1";
@@ -81,17 +85,26 @@ impl Layout {
         self.log_dir(number).join(LOG_FILE)
     }
 
-    /// The sealed segment whose first event is `base`.
+    /// The copy of segment `number`'s log that is made to seal it.
+    pub(crate) fn log_copy(&self, number: u64) -> PathBuf {
+        self.log_dir(number).join("copy")
+    }
+
+    /// The sealed segment of that name.
     #[must_use]
-    pub fn sealed_file(&self, base: Lsn) -> PathBuf {
-        self.sealed_dir().join(segment_file_name(base))
+    pub fn sealed_file(&self, name: impl Into<SegmentName>) -> PathBuf {
+        self.sealed_dir().join(name.into().to_string())
     }
 
     /// Makes the directories below the root, durably. The root's parent must exist.
     pub(crate) fn create(&self) -> Result<(), WalError> {
         create_dir_durably(&self.root)?;
-        for dir in [self.active_dir(), self.sealed_dir(), self.quarantine_dir()] {
-            create_dir_durably(&dir)?;
+        let dirs = [self.active_dir(), self.sealed_dir(), self.quarantine_dir()];
+        for dir in &dirs {
+            create_dir_durably(dir)?;
+        }
+        for path in dirs.iter().chain([&self.id_file(), &self.lock_file()]) {
+            restrict(path)?;
         }
         Ok(())
     }
@@ -101,32 +114,25 @@ impl Layout {
         names(&self.active_dir(), parse_padded)
     }
 
-    /// The base LSNs of the segments in `sealed/`, ascending; empty if there is no such directory.
-    pub fn sealed_bases(&self) -> Result<Vec<Lsn>, WalError> {
-        names(&self.sealed_dir(), base_of)
+    /// The names of the segments in `sealed/`, in order; empty if there is no such directory.
+    pub fn sealed_names(&self) -> Result<Vec<SegmentName>, WalError> {
+        names(&self.sealed_dir(), SegmentName::parse)
+    }
+
+    /// The names of the segments in `quarantine/`, in order.
+    pub(crate) fn quarantined_names(&self) -> Result<Vec<SegmentName>, WalError> {
+        names(&self.quarantine_dir(), SegmentName::parse)
     }
 
     /// What is in `sealed/` under a name that no segment has.
     pub fn strangers_in_sealed(&self) -> Result<Vec<PathBuf>, WalError> {
-        strangers(&self.sealed_dir(), |name| base_of(name).is_some())
+        strangers(&self.sealed_dir(), |name| SegmentName::parse(name).is_some())
     }
 
     /// What is in `active/` under a name that no log has.
     pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
         strangers(&self.active_dir(), |name| parse_padded(name).is_some())
     }
-}
-
-/// The file name of the segment whose first event is `base`.
-#[must_use]
-pub fn segment_file_name(base: Lsn) -> String {
-    format!("{base:0LSN_DIGITS$}.seg", base = base.0)
-}
-
-/// The base LSN that a segment's file name tells, or `None` for a foreign name.
-#[must_use]
-pub fn base_of(file_name: &str) -> Option<Lsn> {
-    Lsn::from_padded(file_name.strip_suffix(".seg")?)
 }
 
 fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, WalError> {
@@ -166,86 +172,21 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, u64), WalError> {
     Ok((file, bytes))
 }
 
-/// Makes what was renamed, made or removed in `dir` survive a power cut.
-pub fn sync_dir(dir: &Path) -> Result<(), WalError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).context("sync directory", dir)
-}
-
-/// The directory that holds `path`.
-pub(crate) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// Makes `dir`, unless it is there, and its name durable. Not its parents: a missing parent is
-/// more often a disk that is not mounted than a wish.
-///
-/// A name that is there is synced, too: the process that made it may have been killed before it
-/// could. In a parent that cannot be read no process of ours has made it.
-pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
-    match DirBuilder::new().create(dir) {
-        Ok(()) => sync_dir(parent(dir)),
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && dir.is_dir() => {
-            match sync_dir(parent(dir)) {
-                Err(WalError::Io { source, .. })
-                    if source.kind() == ErrorKind::PermissionDenied =>
-                {
-                    Ok(())
-                }
-                synced => synced,
-            }
-        }
-        Err(e) => Err(e).context("create directory", dir),
-    }
-}
-
-/// Writes a small file so that after a crash it is there whole or not at all: temporary file,
-/// sync, rename, sync of the directory.
-pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), WalError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let mut file = File::create(&temporary).context("create", &temporary)?;
-    file.write_all(bytes).context("write", &temporary)?;
-    file.sync_all().context("sync", &temporary)?;
-    fs::rename(&temporary, path).context("rename into place", path)?;
-    sync_dir(parent(path))
-}
-
-/// Removes a file and makes that durable; `false` if it was not there.
-pub fn remove_durably(path: &Path) -> Result<bool, WalError> {
-    match fs::remove_file(path) {
-        Ok(()) => sync_dir(parent(path)).map(|()| true),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e).context("remove", path),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_as_strictly_as_they_are_written() {
-        assert_eq!(base_of("00000000000000000007.seg"), Some(Lsn(7)));
-        assert_eq!(base_of(&segment_file_name(Lsn(u64::MAX))), Some(Lsn(u64::MAX)));
-        for foreign in ["7.seg", "00000000000000000007.seg.tmp", "00000000000000000007", ".seg"] {
-            assert_eq!(base_of(foreign), None, "{foreign}");
-        }
-    }
+    use crate::lsn::Lsn;
 
     #[test]
     fn foreign_files_are_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        assert_eq!(layout.sealed_bases().unwrap(), []);
+        assert_eq!(layout.sealed_names().unwrap(), []);
         layout.create().unwrap();
         for name in ["00000000000000000009.seg", "00000000000000000002.seg", "lost+found"] {
             fs::write(layout.sealed_dir().join(name), b"").unwrap();
         }
-        assert_eq!(layout.sealed_bases().unwrap(), [Lsn(2), Lsn(9)]);
+        assert_eq!(layout.sealed_names().unwrap(), [Lsn(2).into(), Lsn(9).into()]);
         let stranger = layout.sealed_dir().join("lost+found");
         assert_eq!(layout.strangers_in_sealed().unwrap(), [stranger]);
     }

@@ -1,20 +1,16 @@
 //! Sewer's write-ahead log: what [`Wal::append`] has returned for is on stable storage, and every
 //! reader gets it back, whatever crashed in between.
 //!
-//! The modules, in the order in which the data goes:
-//! - [`event`] one request and its bytes; [`batch`] the events of one fsync; [`lsn`] their numbers
-//! - `entry` the bytes of a log; `active` a log being written; `blocks` files past the page cache
-//! - [`wal`] append and roll; `sealer` the thread behind it; `seal` from log to segment;
-//!   [`footer`] what a segment says of itself
-//! - [`recovery`] what an opening process finds and mends; [`identity`] whose WAL it is
-//! - [`layout`] names and durable renames; [`space`] how much room there is; [`sealed`] segments to
-//!   be shipped
-//! - [`reader`] every intact event of any file, and what is damaged
+//! The way of the data: an [`Event`] is encoded into a [`Batch`]; [`wal`] appends it to a log
+//! (`log`), whose bytes `format` draws, and rolls; `seal` makes the log an immutable segment;
+//! [`sealed`] lists, quarantines and deletes segments for who ships them; [`reader`] gives back
+//! every intact event of any of these files. `recovery` makes whole what a dead process left, and
+//! `succession` decides under which [`identity`] and from which LSN on.
 //!
 //! ```
 //! use std::time::Duration;
 //! use sewer_wal::reader::{Item, Kind};
-//! use sewer_wal::{Batch, Event, Layout, Lsn, SegmentReader, Wal, WalOptions, sealed};
+//! use sewer_wal::{Batch, Engine, Event, Layout, Lsn, SegmentReader, Wal, WalOptions, sealed};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! let layout = Layout::new(dir.path().join("wal"));
@@ -22,6 +18,7 @@
 //!     segment_bytes: 64 << 20,
 //!     roll_interval: Duration::from_secs(30),
 //!     min_free_bytes: 0,
+//!     engine: Engine::Auto,
 //! };
 //! let (mut wal, _) = Wal::open(layout.clone(), options)?;
 //! let mut batch = Batch::default();
@@ -49,30 +46,41 @@
 //!
 //! The crate is synchronous; nothing in it starts a thread but an open [`Wal`].
 
-mod active;
 pub mod batch;
-mod blocks;
-mod entry;
+pub mod durable;
 pub mod error;
 pub mod event;
-pub mod footer;
+mod format;
 pub mod identity;
-pub mod layout;
+mod layout;
+mod lock;
+mod log;
 pub mod lsn;
 pub mod reader;
-pub mod recovery;
+mod recovery;
 mod seal;
 pub mod sealed;
-mod sealer;
 pub mod space;
+mod succession;
 pub mod wal;
-mod window;
 
 pub use batch::Batch;
 pub use error::WalError;
 pub use event::Event;
-pub use identity::WalId;
+pub use format::footer::Footer;
+pub use identity::{Identity, SegmentName, WalId};
 pub use layout::Layout;
+pub use log::Engine;
 pub use lsn::{Lsn, LsnRange};
 pub use reader::SegmentReader;
+pub use recovery::{RecoveredLog, RecoveryReport};
 pub use wal::{Wal, WalOptions};
+
+/// The identity of the WAL in a directory, as a reader sees it: by the file `ID` or, if that is
+/// damaged, by what lies there; `None` if there is no WAL.
+///
+/// # Errors
+/// [`WalError::BadIdentity`] if `ID` is damaged and nothing else tells.
+pub fn look_up_identity(layout: &Layout) -> Result<Option<Identity>, WalError> {
+    succession::look(layout)
+}

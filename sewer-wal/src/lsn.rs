@@ -15,16 +15,34 @@ pub const LSN_DIGITS: usize = 20;
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-#[serde(transparent)]
+#[serde(into = "u64", try_from = "u64")]
 pub struct Lsn(pub u64);
 
 impl Lsn {
-    /// The LSN that is `events` further on.
-    ///
-    /// A log of `u64::MAX` events cannot be written: at ten million a second it takes 58,000 years.
+    /// The largest LSN: at ten million events a second it is reached after 29,000 years. What is
+    /// read from a disk and lies beyond is damage.
+    pub const MAX: Self = Self(u64::MAX >> 1);
+
+    /// The LSN that `number` stands for, unless it is over [`Self::MAX`].
+    #[must_use]
+    pub const fn checked(number: u64) -> Option<Self> {
+        if number <= Self::MAX.0 { Some(Self(number)) } else { None }
+    }
+
+    /// The LSN that is `events` further on, unless it is over [`Self::MAX`].
+    #[must_use]
+    pub const fn checked_plus(self, events: u64) -> Option<Self> {
+        match self.0.checked_add(events) {
+            Some(number) => Self::checked(number),
+            None => None,
+        }
+    }
+
+    /// The LSN that is `events` further on, where both are known to be those of a file or of its
+    /// limits, and so far below [`Self::MAX`].
     #[must_use]
     pub const fn plus(self, events: u64) -> Self {
-        Self(self.0.saturating_add(events))
+        Self(self.0.checked_add(events).expect("LSNs of the WAL end before 2^63"))
     }
 
     /// How many events lie from `earlier` up to this one, this one excluded; 0 if it is not later.
@@ -36,7 +54,7 @@ impl Lsn {
     /// Reads the 20 digits of a file name; `None` for anything else, wrong padding included.
     #[must_use]
     pub fn from_padded(digits: &str) -> Option<Self> {
-        parse_padded(digits).map(Self)
+        parse_padded(digits).and_then(Self::checked)
     }
 }
 
@@ -55,10 +73,24 @@ impl fmt::Display for Lsn {
 }
 
 impl FromStr for Lsn {
-    type Err = std::num::ParseIntError;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        text.parse().ok().and_then(Self::checked).ok_or("an LSN is a number below 2^63")
+    }
+}
+
+impl TryFrom<u64> for Lsn {
+    type Error = &'static str;
+
+    fn try_from(number: u64) -> Result<Self, Self::Error> {
+        Self::checked(number).ok_or("an LSN is below 2^63")
+    }
+}
+
+impl From<Lsn> for u64 {
+    fn from(lsn: Lsn) -> Self {
+        lsn.0
     }
 }
 
@@ -72,7 +104,16 @@ pub struct LsnRange {
 }
 
 impl LsnRange {
-    /// The range of `count` LSNs from `first`.
+    /// The range of `count` LSNs from `first`, unless it ends over [`Lsn::MAX`].
+    #[must_use]
+    pub const fn checked(first: Lsn, count: u64) -> Option<Self> {
+        match first.checked_plus(count) {
+            Some(end) => Some(Self { first, end }),
+            None => None,
+        }
+    }
+
+    /// The range of `count` LSNs from `first`, as [`Lsn::plus`] reckons.
     #[must_use]
     pub const fn new(first: Lsn, count: u64) -> Self {
         Self { first, end: first.plus(count) }
@@ -114,7 +155,7 @@ mod tests {
     #[test]
     fn only_twenty_digits_name_an_lsn() {
         assert_eq!(Lsn::from_padded("00000000000000000042"), Some(Lsn(42)));
-        for wrong in ["42", "+0000000000000000042", "0000000000000000004x", "99999999999999999999"]
+        for wrong in ["42", "+0000000000000000042", "0000000000000000004x", "09999999999999999999"]
         {
             assert_eq!(Lsn::from_padded(wrong), None, "{wrong}");
         }

@@ -1,7 +1,7 @@
-//! What a process finds when it opens a WAL, and how it makes it whole again.
+//! The recovery of a WAL: what a process finds when it opens one, and how it makes it whole again.
 //!
 //! Every log in `active/` is read with the strict reader up to its last complete batch. A new log
-//! is begun whose first, empty batch carries the next LSN; only when that is durable are the old
+//! is begun whose first, empty batches carry the next LSN; only when they are durable are the old
 //! logs sealed, oldest first. So the next LSN survives even if everything sealed is shipped and
 //! deleted before the first new event, and recovery can be cut anywhere and done again.
 //!
@@ -10,17 +10,20 @@
 
 use std::fs::{File, OpenOptions};
 
-use crate::active::ActiveLog;
 use crate::batch::Batch;
+use crate::durable::sync_dir;
 use crate::error::{IoContext, WalError};
-use crate::footer::{FOOTER_BYTES, Footer};
-use crate::identity::WalId;
-use crate::layout::{Layout, sync_dir};
+use crate::format::footer::FOOTER_BYTES;
+use crate::identity::{Identity, WalId};
+use crate::layout::Layout;
+use crate::lock::{self, Stored};
+use crate::log::Engine;
+use crate::log::active::ActiveLog;
 use crate::lsn::{Lsn, LsnRange};
-use crate::reader::{Damage, Item, Kind, SegmentReader};
-use crate::seal::{LogSummary, remove_log, seal, summarise};
-use crate::sealed::{self, SealedSegment};
+use crate::reader::Damage;
+use crate::seal::{LogSummary, quarantine_log, remove_log, seal, summarise};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
+use crate::succession::{self, Next};
 
 /// What recovery found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +32,9 @@ pub struct RecoveryReport {
     pub wal_id: WalId,
     /// Whether the WAL was made just now.
     pub created: bool,
+    /// Why events are recorded under a new identity, or why the file `ID` was written anew; a
+    /// sentence for the operator.
+    pub notes: Vec<String>,
     /// The logs that an earlier process left with events, oldest first; they are sealed now.
     pub logs: Vec<RecoveredLog>,
     /// The LSN that the next event gets.
@@ -38,6 +44,8 @@ pub struct RecoveryReport {
 /// A log that was sealed by recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredLog {
+    /// The WAL whose events it holds.
+    pub wal_id: WalId,
     /// The LSNs that it spans.
     pub range: LsnRange,
     /// The bytes after its last complete batch: a write that was never acknowledged.
@@ -46,56 +54,83 @@ pub struct RecoveredLog {
     pub damage: Vec<Damage>,
 }
 
-/// Makes the WAL in `layout` whole and begins a log in it, of `log_bytes` if that leaves
-/// `min_free_bytes`. The caller holds the lock.
+/// A log as it was left in `active/`.
+#[derive(Debug)]
+pub(crate) struct LeftLog {
+    pub number: u64,
+    pub summary: LogSummary,
+}
+
+impl LeftLog {
+    pub(crate) fn wal_id(&self) -> Option<WalId> {
+        self.summary.header.map(|header| header.wal_id)
+    }
+}
+
+/// What the recovering process is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Record events, in a first log of this size if that leaves so much free.
+    Append { log_bytes: u64, min_free_bytes: u64 },
+    /// Only seal what is left.
+    Seal,
+}
+
+/// A WAL that is whole.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub log: ActiveLog,
+    pub identity: Identity,
+    pub report: RecoveryReport,
+}
+
+/// Makes the WAL in `layout` whole and begins a log in it. The caller holds the lock.
 pub(crate) fn recover(
     layout: &Layout,
-    log_bytes: u64,
-    min_free_bytes: u64,
-) -> Result<(ActiveLog, RecoveryReport), WalError> {
+    engine: Engine,
+    purpose: Purpose,
+) -> Result<Recovered, WalError> {
     sync_names(layout)?;
-    let stored = WalId::load(layout)?;
+    let stored = lock::load(layout)?;
     let mut left = read_logs(layout)?;
-    let wal_id = match stored {
-        Some(id) => id,
-        None => new_identity(layout, &left)?,
+    report_lost_ends(&mut left);
+    let Next { identity, lsn: next_lsn, created, notes } =
+        succession::decide(layout, &stored, &left, purpose != Purpose::Seal)?;
+    let number = left.last().map_or(1, |left| left.number + 1);
+    left.retain(|log| is_ours(layout, &identity, log));
+    let (log_bytes, min_free_bytes) = match purpose {
+        Purpose::Append { log_bytes, min_free_bytes } => (log_bytes, min_free_bytes),
+        Purpose::Seal => (SMALL_LOG_BYTES, 0),
     };
-    for (number, summary) in &left {
-        if let Some(found) = summary.wal_id.filter(|found| *found != wal_id && stored.is_some()) {
-            let path = layout.log_file(*number);
-            return Err(WalError::ForeignSegment { path, found, expected: wal_id });
-        }
-    }
-    let next_lsn = match next_lsn(layout, wal_id, &left)? {
-        Some(next) => next,
-        None if stored.is_none() => Lsn(0),
-        None => {
-            let (dir, id) = (layout.root().to_path_buf(), layout.id_file());
-            return Err(WalError::NextLsnUnknown { dir, id });
-        }
-    };
-    let number = left.last().map_or(1, |(number, _)| number + 1);
     let room = room_for_log(layout, log_bytes, min_free_bytes)?;
     if room.is_none() {
         give_back(layout, &mut left)?;
     }
     let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
-    let mut log = ActiveLog::create(layout, wal_id, number, log_bytes)?;
-    log.append(next_lsn, &Batch::default())?;
-    if stored.is_none() {
-        wal_id.store(layout)?;
+    let mut log = ActiveLog::create(layout, &identity, engine, number, log_bytes)?;
+    begin(&mut log, next_lsn)?;
+    // A copy keeps its mark: whoever appends to it must still see that it is one.
+    let is_stored = match &stored {
+        Stored::Sound(there) => Identity { born: None, ..there.clone() } == identity,
+        Stored::Copied(there) => there.id == identity.id,
+        _ => false,
+    };
+    if !is_stored {
+        lock::store(layout, &identity)?;
     }
-    let mut report = RecoveryReport { wal_id, created: stored.is_none(), logs: vec![], next_lsn };
-    // Those without events first: what they free may be what sealing needs on a full disk.
-    left.sort_by_key(|(number, summary)| (summary.range.is_some_and(|r| !r.is_empty()), *number));
-    for (number, summary) in left {
-        let sealed = seal(layout, wal_id, number, &summary)?;
-        if let (Some(_), Some(range)) = (sealed, summary.range) {
-            let (torn_bytes, damage) = (summary.torn_bytes, summary.damage);
-            report.logs.push(RecoveredLog { range, torn_bytes, damage });
-        }
+    let wal_id = identity.id;
+    let mut report = RecoveryReport { wal_id, created, notes, logs: vec![], next_lsn };
+    seal_left(layout, left, &mut report)?;
+    Ok(Recovered { log, identity, report })
+}
+
+/// Gives a log its first batches: two empty ones, each on a block of its own, that carry the next
+/// LSN, so that one bad sector does not cost it.
+pub(crate) fn begin(log: &mut ActiveLog, next_lsn: Lsn) -> Result<(), WalError> {
+    for _ in 0..2 {
+        log.append(next_lsn, &Batch::default())?;
     }
-    Ok((log, report))
+    Ok(())
 }
 
 /// Makes the names that are seen durable. A process that was killed between a change and its sync
@@ -116,16 +151,17 @@ fn sync_names(layout: &Layout) -> Result<(), WalError> {
 ///
 /// Each is synced before it is read: a batch that a killed process wrote and did not sync is in the
 /// page cache and not on the disk, and must not count for the next LSN before it is on both.
-fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
+fn read_logs(layout: &Layout) -> Result<Vec<LeftLog>, WalError> {
     for path in layout.strangers_in_active()? {
         tracing::warn!(path = %path.display(), "no log has this name; it is left alone");
     }
-    let mut logs = Vec::new();
+    let mut logs: Vec<LeftLog> = Vec::new();
     for number in layout.log_numbers()? {
         let log = layout.log_file(number);
         let synced = File::open(&log).and_then(|file| file.sync_all()).context("sync", &log);
-        match synced.and_then(|()| summarise(layout, number)) {
-            Ok(summary) => logs.push((number, summary)),
+        let before = logs.last().and_then(|log| log.summary.range).map(|range| range.end);
+        match synced.and_then(|()| summarise(layout, number, before)) {
+            Ok(summary) => logs.push(LeftLog { number, summary }),
             Err(e) if e.is_not_found() => remove_log(layout, number)?,
             Err(e) => return Err(e),
         }
@@ -133,18 +169,52 @@ fn read_logs(layout: &Layout) -> Result<Vec<(u64, LogSummary)>, WalError> {
     Ok(logs)
 }
 
+/// Where a log begins behind the end of the one before it, that one has lost its end: a batch is
+/// only begun in a log once all before it are durable.
+fn report_lost_ends(left: &mut [LeftLog]) {
+    for index in 1..left.len() {
+        let (before, from) = left.split_at_mut(index);
+        let (before, next) = (&mut before[index - 1], &from[0]);
+        let begins = next.summary.range.map(|range| range.first);
+        if let (Some(range), Some(begins)) = (&mut before.summary.range, begins)
+            && range.end < begins
+            && before.summary.header.map(|h| h.wal_id) == next.summary.header.map(|h| h.wal_id)
+        {
+            let lost = LsnRange { first: range.end, end: begins };
+            let offset = before.summary.data_end;
+            before.summary.damage.push(Damage { offset, lost, reason: "the log's end is missing" });
+            range.end = begins;
+        }
+    }
+}
+
+/// Whether a log is to be sealed: not if it belongs to a WAL that was never here.
+fn is_ours(layout: &Layout, identity: &Identity, log: &LeftLog) -> bool {
+    match log.wal_id() {
+        Some(found) if !identity.owns(found) => {
+            let path = layout.log_file(log.number);
+            let error = WalError::ForeignSegment { path, found, expected: identity.id };
+            tracing::error!("{error}; it is left alone");
+            false
+        }
+        _ => true,
+    }
+}
+
 /// Frees what the logs have prepared and not used, so that a full disk has room for a new log: a
 /// spare goes whole, others lose their zeros.
-fn give_back(layout: &Layout, logs: &mut Vec<(u64, LogSummary)>) -> Result<(), WalError> {
-    for (number, _) in logs.extract_if(.., |(_, summary)| summary.range.is_none()) {
-        remove_log(layout, number)?;
+fn give_back(layout: &Layout, logs: &mut Vec<LeftLog>) -> Result<(), WalError> {
+    let is_spare = |log: &mut LeftLog| log.summary.range.is_none() && log.summary.torn_bytes == 0;
+    for log in logs.extract_if(.., is_spare) {
+        remove_log(layout, log.number)?;
     }
-    for (number, summary) in logs {
-        let path = layout.log_file(*number);
+    for log in logs {
+        let path = layout.log_file(log.number);
         let file = OpenOptions::new().write(true).open(&path).context("open", &path)?;
         // The footer's room stays: a new block for it may not be had.
-        let needed = summary.data_end + FOOTER_BYTES as u64;
-        if file.metadata().context("stat", &path)?.len() > needed {
+        let needed = log.summary.data_end + FOOTER_BYTES as u64;
+        let is_torn = log.summary.torn_bytes > FOOTER_BYTES as u64;
+        if !is_torn && file.metadata().context("stat", &path)?.len() > needed {
             file.set_len(needed).context("truncate", &path)?;
             file.sync_all().context("sync", &path)?;
         }
@@ -152,60 +222,35 @@ fn give_back(layout: &Layout, logs: &mut Vec<(u64, LogSummary)>) -> Result<(), W
     Ok(())
 }
 
-/// An identity for a WAL that has none. It must not have events either: they would come back
-/// under other names. A log without events is what a first start left that was cut before it could
-/// store the identity: its identity is taken on, or that log would be foreign if this start is cut
-/// before it removes it.
-fn new_identity(layout: &Layout, logs: &[(u64, LogSummary)]) -> Result<WalId, WalError> {
-    let with_events = logs.iter().find(|(_, summary)| {
-        summary.range.is_some_and(|range| !range.is_empty() || range.first > Lsn(0))
-    });
-    let mut found = with_events.and_then(|(_, summary)| summary.wal_id);
-    if let Some(base) = layout.sealed_bases()?.first() {
-        found = found.or(Footer::load(&layout.sealed_file(*base))?.map(|footer| footer.wal_id));
-    }
-    if let Some(found) = found {
-        return Err(WalError::MissingIdentity { path: layout.id_file(), found });
-    }
-    let begun = logs.iter().find_map(|(_, summary)| summary.wal_id);
-    Ok(begun.unwrap_or_else(WalId::random))
-}
-
-/// The LSN after everything local, from the logs and from the newest sealed segment; `None` if no
-/// log tells.
-fn next_lsn(
+/// Seals the logs that have events, removes those that never had any, and puts aside those of which
+/// nothing tells.
+fn seal_left(
     layout: &Layout,
-    wal_id: WalId,
-    logs: &[(u64, LogSummary)],
-) -> Result<Option<Lsn>, WalError> {
-    let from_logs = logs.iter().filter_map(|(_, log)| log.range).map(|range| range.end).max();
-    let Some(from_logs) = from_logs else { return Ok(None) };
-    let Some(newest) = sealed::list(layout)?.pop() else { return Ok(Some(from_logs)) };
-    match sealed_end(&newest, wal_id, from_logs) {
-        Ok(end) => Ok(Some(end.max(from_logs))),
-        Err(e) if e.is_not_found() => Ok(Some(from_logs)),
-        // A log's first batch is durable before its predecessor is sealed, so the logs know.
-        Err(error) => {
-            tracing::warn!(%error, "the newest sealed segment is not asked for its last LSN");
-            Ok(Some(from_logs))
+    mut left: Vec<LeftLog>,
+    report: &mut RecoveryReport,
+) -> Result<(), WalError> {
+    // Those without events first: what they free may be what sealing needs on a full disk.
+    left.sort_by_key(|log| (log.summary.events().is_some(), log.number));
+    let first_with_batch = left.iter().filter(|log| log.summary.range.is_some()).map(|l| l.number);
+    let first_with_batch = first_with_batch.min();
+    for LeftLog { number, summary } in left {
+        let has_batch = summary.range.is_some();
+        // What is torn behind a log with batches is a first batch that was never complete.
+        let is_torn = first_with_batch.is_some_and(|first| first < number);
+        if !has_batch && summary.torn_bytes > 0 && !is_torn {
+            let path = quarantine_log(layout, number)?;
+            report.notes.push(format!(
+                "nothing can be read of the log {number:020}: events recorded in it are lost, how \
+                 many is not known; it is kept as {}",
+                path.display()
+            ));
+            continue;
+        }
+        let sealed = seal(layout, number, &summary)?;
+        if let (Some(_), Some(header), Some(range)) = (sealed, summary.header, summary.range) {
+            let (torn_bytes, damage) = (summary.torn_bytes, summary.damage);
+            report.logs.push(RecoveredLog { wal_id: header.wal_id, range, torn_bytes, damage });
         }
     }
-}
-
-/// The LSN after a sealed segment, which is hardly ever beyond that of the logs. A footer that says
-/// so is not believed without the data: one flipped bit would cost most of all LSNs.
-fn sealed_end(segment: &SealedSegment, wal_id: WalId, from_logs: Lsn) -> Result<Lsn, WalError> {
-    let footer = sealed::inspect(segment, wal_id)?;
-    if let Some(footer) = footer.filter(|footer| footer.range().end <= from_logs) {
-        return Ok(footer.range().end);
-    }
-    let mut reader = SegmentReader::open(&segment.path, Kind::Sealed)?;
-    let mut end = segment.base.plus(1); // none is sealed without an event
-    while let Some(item) = reader.next_item()? {
-        if let Item::Batch(batch) = item {
-            end = batch.range.end;
-        }
-    }
-    let sealed_end = footer.filter(|_| reader.is_as_sealed()).map(|footer| footer.range().end);
-    Ok(sealed_end.unwrap_or(end))
+    Ok(())
 }

@@ -9,31 +9,41 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::durable::{create_dir_durably, sync_dir, write_durably};
 use crate::error::{IoContext, WalError};
-use crate::footer::Footer;
-use crate::identity::WalId;
-use crate::layout::{Layout, create_dir_durably, segment_file_name, sync_dir, write_durably};
+use crate::format::footer::Footer;
+use crate::identity::{Identity, SegmentName, WalId};
+use crate::layout::Layout;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
 
 /// A file in `sealed/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSegment {
-    /// The LSN of its first event, by its name.
-    pub base: Lsn,
+    /// Its name.
+    pub name: SegmentName,
     /// Where it is.
     pub path: PathBuf,
     /// Its size, footer included.
     pub bytes: u64,
 }
 
-/// The sealed segments, oldest first.
+/// A segment that belongs where it is, as far as it says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspected {
+    /// The WAL whose events it holds.
+    pub wal_id: WalId,
+    /// Its footer, if it is intact.
+    pub footer: Option<Footer>,
+}
+
+/// The sealed segments, in the order of their names: for each WAL, oldest first.
 pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
     let mut segments = Vec::new();
-    for base in layout.sealed_bases()? {
-        let path = layout.sealed_file(base);
+    for name in layout.sealed_names()? {
+        let path = layout.sealed_file(name);
         match fs::metadata(&path) {
-            Ok(data) => segments.push(SealedSegment { base, path, bytes: data.len() }),
+            Ok(data) => segments.push(SealedSegment { name, path, bytes: data.len() }),
             // Shipped and deleted since the directory was read.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e).context("stat", &path),
@@ -42,59 +52,104 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
     Ok(segments)
 }
 
-/// What a segment says of itself, once it is sure that it belongs here under its name; `None` if its
-/// footer is damaged. Cheap, unless something is wrong with it.
+/// What a segment says of itself, once it is sure that it belongs here under its name. Cheap, unless
+/// something is wrong with it.
 ///
-/// Footers are believed as far as they agree with names: a damaged one must not make a segment
-/// another WAL's, or give its events the place of others. What decides then is under a CRC of its
-/// own, the log header's or a batch header's.
+/// Footers of format 1 are believed as far as they agree with names: a damaged one must not make a
+/// segment another WAL's, or give its events the place of others. What decides then is under a CRC
+/// of its own, the header's or a batch header's. Where nothing tells the WAL, it is that of the
+/// name, or the current one.
 ///
 /// # Errors
 /// [`WalError::ForeignSegment`] or [`WalError::Misplaced`] if it does not belong here, and all of
 /// [`SegmentReader::open`].
-pub fn inspect(segment: &SealedSegment, wal_id: WalId) -> Result<Option<Footer>, WalError> {
+pub fn inspect(segment: &SealedSegment, identity: &Identity) -> Result<Inspected, WalError> {
     let path = &segment.path;
     let mut reader = SegmentReader::open(path, Kind::Sealed)?;
-    let Some(footer) = reader.footer() else {
-        let found = reader.header().map_or(wal_id, |header| header.wal_id);
-        return if found == wal_id { Ok(None) } else { Err(foreign(path, found, wal_id)) };
-    };
-    match reader.header() {
-        Some(header) if header.wal_id != wal_id => {
-            return Err(foreign(path, header.wal_id, wal_id));
-        }
-        None if footer.wal_id != wal_id => {
+    let footer = reader.footer();
+    let told = reader.header().map(|header| header.wal_id);
+    let told = told.or(footer.filter(|footer| footer.version > 1).map(|footer| footer.wal_id));
+    let wal_id = match (told, footer) {
+        (Some(told), _) => told,
+        (None, Some(footer)) if !identity.owns(footer.wal_id) => {
             while reader.next_item()?.is_some() {}
             if reader.is_as_sealed() {
-                return Err(foreign(path, footer.wal_id, wal_id));
+                return Err(foreign(path, footer.wal_id, identity.id));
             }
-            return Ok(None);
+            return Ok(Inspected { wal_id: identity.id, footer: None });
         }
-        _ => {}
+        (None, Some(footer)) => footer.wal_id,
+        (None, None) => segment.name.wal_id.unwrap_or(identity.id),
+    };
+    if !identity.owns(wal_id) || segment.name.wal_id.is_some_and(|named| named != wal_id) {
+        return Err(foreign(path, wal_id, segment.name.wal_id.unwrap_or(identity.id)));
     }
-    if footer.base == segment.base {
-        return Ok(Some(footer));
+    let Some(footer) = footer else { return Ok(Inspected { wal_id, footer: None }) };
+    if footer.base == segment.name.base {
+        return Ok(Inspected { wal_id, footer: Some(footer) });
     }
     while let Some(item) = reader.next_item()? {
         match item {
-            Item::Batch(batch) if batch.range.first == segment.base => break,
+            Item::Batch(batch) if batch.range.first == segment.name.base => break,
             Item::Batch(_) => {
                 return Err(WalError::Misplaced { path: path.clone(), base: footer.base });
             }
             Item::Damage(_) => {}
         }
     }
-    Ok(None)
+    Ok(Inspected { wal_id, footer: None })
 }
 
 fn foreign(path: &Path, found: WalId, expected: WalId) -> WalError {
     WalError::ForeignSegment { path: path.to_path_buf(), found, expected }
 }
 
+/// Where the events behind those of a segment begin: the base of the next segment or of the oldest
+/// log of the same WAL; `None` if there is neither. Only for a segment that is damaged: it opens
+/// others.
+pub fn next_base(
+    layout: &Layout,
+    wal_id: WalId,
+    name: SegmentName,
+) -> Result<Option<Lsn>, WalError> {
+    let is_of_wal = |path: &Path, kind| match SegmentReader::open(path, kind) {
+        Ok(reader) => reader.header().is_some_and(|header| header.wal_id == wal_id),
+        Err(_) => false,
+    };
+    let mut names = layout.sealed_names()?;
+    names.extend(layout.quarantined_names()?);
+    names.sort_unstable_by_key(|name| name.base);
+    for next in names.into_iter().filter(|next| next.base > name.base) {
+        let dirs = [layout.sealed_dir(), layout.quarantine_dir()];
+        let paths = dirs.map(|dir| dir.join(next.to_string()));
+        if next.wal_id == Some(wal_id)
+            || (next.wal_id.is_none() && paths.iter().any(|path| is_of_wal(path, Kind::Sealed)))
+        {
+            return Ok(Some(next.base));
+        }
+    }
+    for number in layout.log_numbers()? {
+        let path = layout.log_file(number);
+        if !is_of_wal(&path, Kind::Active) {
+            continue;
+        }
+        let mut reader = SegmentReader::open(&path, Kind::Active)?;
+        while let Some(item) = reader.next_item()? {
+            if let Item::Batch(batch) = item {
+                return Ok(Some(batch.range.first).filter(|first| *first > name.base));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Deletes shipped segments, durably. Those already gone are passed over.
-pub fn delete(layout: &Layout, bases: impl IntoIterator<Item = Lsn>) -> Result<(), WalError> {
-    for base in bases {
-        let path = layout.sealed_file(base);
+pub fn delete<N: Into<SegmentName>>(
+    layout: &Layout,
+    names: impl IntoIterator<Item = N>,
+) -> Result<(), WalError> {
+    for name in names {
+        let path = layout.sealed_file(name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(e).context("remove", &path);
@@ -106,12 +161,12 @@ pub fn delete(layout: &Layout, bases: impl IntoIterator<Item = Lsn>) -> Result<(
 }
 
 /// Moves a damaged segment to `quarantine/` with a report beside it, durably.
-pub fn quarantine(layout: &Layout, base: Lsn, report: &[u8]) -> Result<PathBuf, WalError> {
+pub fn quarantine(layout: &Layout, name: SegmentName, report: &[u8]) -> Result<PathBuf, WalError> {
     let dir = layout.quarantine_dir();
     create_dir_durably(&dir)?;
-    let target = dir.join(segment_file_name(base));
+    let target = dir.join(name.to_string());
     write_durably(&target.with_extension("json"), report)?;
-    let path = layout.sealed_file(base);
+    let path = layout.sealed_file(name);
     match fs::rename(&path, &target) {
         // Moved by an earlier run that was cut before it could go on.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && target.exists() => {}

@@ -12,6 +12,7 @@ use std::path::Path;
 use nix::sys::statvfs::statvfs;
 
 use crate::error::{IoContext, WalError};
+use crate::format::BLOCK;
 use crate::layout::Layout;
 
 /// The bytes that an unprivileged process can still use on the file system of `path`.
@@ -49,8 +50,8 @@ fn files_in(dir: &Path) -> Result<u64, WalError> {
     Ok(bytes)
 }
 
-/// The room of a log that needs to hold no more than the next LSN: with its footer, one block.
-pub(crate) const SMALL_LOG_BYTES: u64 = 512;
+/// The room of a log that needs to hold no more than the next LSN, twice.
+pub(crate) const SMALL_LOG_BYTES: u64 = 2 * BLOCK as u64;
 
 /// How large a log can be made without touching the reserve: `wanted`, less, or `None` if there is
 /// no room for a log worth having.

@@ -7,16 +7,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::active::ActiveLog;
 use crate::batch::{BATCH_BYTES_MAX, Batch};
-use crate::entry::{ENTRY_OVERHEAD, LOG_HEADER_BYTES};
-use crate::error::WalError;
-use crate::identity::{WalId, WalLock};
+use crate::error::{IoContext, WalError};
+use crate::format::LOG_START;
+use crate::format::batch::length_in;
+use crate::format::header::Form;
+use crate::identity::{Identity, WalId};
 use crate::layout::Layout;
+use crate::lock::{self, WalLock};
+use crate::log::Engine;
+use crate::log::active::ActiveLog;
 use crate::lsn::{Lsn, LsnRange};
-use crate::recovery::{RecoveryReport, recover};
+use crate::recovery::{Purpose, Recovered, RecoveryReport, begin, recover};
 use crate::seal::remove_log;
-use crate::sealer::{Done, Sealer};
+use crate::seal::sealer::{Done, Sealer};
 use crate::space::SMALL_LOG_BYTES;
 
 /// The room that the first log gets; later ones get twice what the last one needed.
@@ -27,6 +31,9 @@ const SPARE_RETRY: Duration = Duration::from_secs(1);
 
 /// How long to wait before looking again whether a spare is ready that is needed already.
 const SPARE_POLL: Duration = Duration::from_millis(20);
+
+/// How often to look whether the log is still where it was made.
+const PLACE_LOOK: Duration = Duration::from_secs(1);
 
 /// How long a clean stop waits for a spare that is being made.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,13 +47,15 @@ pub struct WalOptions {
     pub roll_interval: Duration,
     /// The free space, in bytes, that preparing a segment never touches.
     pub min_free_bytes: u64,
+    /// What writes the logs.
+    pub engine: Engine,
 }
 
 /// A WAL open for appending. Dropping it without [`Wal::close`] is as safe as a crash.
 #[derive(Debug)]
 pub struct Wal {
     layout: Layout,
-    id: WalId,
+    identity: Identity,
     options: WalOptions,
     current: Current,
     spare: Spare,
@@ -54,6 +63,8 @@ pub struct Wal {
     next_number: u64,
     next_lsn: Lsn,
     sealer: Sealer,
+    /// When to look next whether the log is where it was made.
+    look_at: Instant,
     /// Why nothing more may be written.
     poisoned_by: Option<String>,
     /// Held to the end: fields drop in order, and the lock goes last.
@@ -86,23 +97,21 @@ impl Wal {
         layout.create()?;
         let lock = WalLock::acquire(&layout)?;
         let first_bytes = options.segment_bytes.min(LOG_BYTES_MIN);
-        let (log, report) = recover(&layout, first_bytes, options.min_free_bytes)?;
-        let sealer = Sealer::start(layout.clone(), report.wal_id, options.min_free_bytes).map_err(
-            |source| WalError::Io {
-                action: "start the sealer of",
-                path: layout.root().to_path_buf(),
-                source,
-            },
-        )?;
+        let (engine, min_free_bytes) = (options.engine, options.min_free_bytes);
+        let purpose = Purpose::Append { log_bytes: first_bytes, min_free_bytes };
+        let Recovered { log, identity, report } = recover(&layout, engine, purpose)?;
+        let sealer = Sealer::start(layout.clone(), identity.clone(), engine, min_free_bytes)
+            .context("start the sealer of", layout.root())?;
         let mut wal = Self {
             next_number: log.number() + 1,
             layout,
-            id: report.wal_id,
+            identity,
             options,
             current: Current { log, since: None },
             spare: Spare::Asked(Instant::now()),
             next_lsn: report.next_lsn,
             sealer,
+            look_at: Instant::now() + PLACE_LOOK,
             poisoned_by: None,
             _lock: lock,
         };
@@ -112,7 +121,7 @@ impl Wal {
 
     /// The WAL's identity.
     pub fn id(&self) -> WalId {
-        self.id
+        self.identity.id
     }
 
     /// The LSN that the next event gets.
@@ -146,11 +155,13 @@ impl Wal {
         if bytes > BATCH_BYTES_MAX {
             return Err(WalError::BatchTooLarge { bytes, limit: BATCH_BYTES_MAX });
         }
-        let range = LsnRange::new(self.next_lsn, batch.len() as u64);
+        let range = LsnRange::checked(self.next_lsn, batch.len() as u64)
+            .ok_or_else(|| self.poison(WalError::LsnsUsedUp))?;
         if batch.is_empty() {
             return Ok(range);
         }
-        let fits = self.current.log.bytes() + bytes as u64 <= self.data_bytes_max();
+        let length = length_in(Form::Log, bytes) as u64;
+        let fits = self.current.log.bytes() + length <= self.data_bytes_max();
         let rolled = if fits && !self.is_old() { None } else { self.switch() };
         self.current.log.append(range.first, batch).map_err(|e| self.poison(e))?;
         self.next_lsn = range.end;
@@ -168,6 +179,10 @@ impl Wal {
     /// As for [`Wal::append`].
     pub fn tick(&mut self) -> Result<(), WalError> {
         self.attend()?;
+        if Instant::now() >= self.look_at {
+            self.look_at = Instant::now() + PLACE_LOOK;
+            self.current.log.check_place().map_err(|e| self.poison(e))?;
+        }
         if self.is_old()
             && let Some(log) = self.switch()
         {
@@ -180,17 +195,19 @@ impl Wal {
         Ok(())
     }
 
-    /// When [`Wal::tick`] has something to do; `None` if only new events can change that.
-    pub fn next_tick(&self) -> Option<Instant> {
-        let due = self.current.since? + self.options.roll_interval;
-        match self.spare {
-            Spare::Ready(_) => Some(due),
+    /// When [`Wal::tick`] has something to do.
+    pub fn next_tick(&self) -> Instant {
+        let Some(since) = self.current.since else { return self.look_at };
+        let due = since + self.options.roll_interval;
+        let roll_at = match self.spare {
+            Spare::Ready(_) => due,
             // Only a tick takes notice of what has become of it.
-            Spare::Asked(at) | Spare::Failed(at) => Some(due.max(at)),
-        }
+            Spare::Asked(at) | Spare::Failed(at) => due.max(at),
+        };
+        roll_at.min(self.look_at)
     }
 
-    /// Ends cleanly: what has events is sealed, and an empty log keeps the next LSN.
+    /// Ends cleanly: what has events is sealed, and an empty log and the file `ID` keep the next LSN.
     ///
     /// # Errors
     /// As for [`Wal::append`]; nothing acknowledged is lost, the next open seals it.
@@ -220,12 +237,12 @@ impl Wal {
                 }
             }
         }
-        Ok(())
+        note_next_lsn(&self.layout, &self.identity, self.next_lsn)
     }
 
     /// The largest number of data bytes in a segment, but always enough for one batch.
     fn data_bytes_max(&self) -> u64 {
-        self.options.segment_bytes.max((LOG_HEADER_BYTES + 2 * ENTRY_OVERHEAD) as u64)
+        self.options.segment_bytes.max(LOG_START as u64 + SMALL_LOG_BYTES)
     }
 
     fn is_old(&self) -> bool {
@@ -249,9 +266,9 @@ impl Wal {
         }
     }
 
-    /// Gives the current log its first batch: an empty one that carries the next LSN.
+    /// Gives the current log its first batches, which carry the next LSN.
     fn begin_current(&mut self) -> Result<(), WalError> {
-        self.current.log.append(self.next_lsn, &Batch::default()).map_err(|e| self.poison(e))
+        begin(&mut self.current.log, self.next_lsn).map_err(|e| self.poison(e))
     }
 
     /// Hands a log to the sealer and asks for the next spare, sized for what came lately.
@@ -314,7 +331,8 @@ impl Wal {
     fn switch_to_small_log(&mut self) -> Result<ActiveLog, WalError> {
         let number = self.next_number;
         self.next_number += 1;
-        let log = ActiveLog::create(&self.layout, self.id, number, SMALL_LOG_BYTES)
+        let (identity, engine) = (&self.identity, self.options.engine);
+        let log = ActiveLog::create(&self.layout, identity, engine, number, SMALL_LOG_BYTES)
             .map_err(|e| self.poison(e))?;
         Ok(std::mem::replace(&mut self.current, Current { log, since: None }).log)
     }
@@ -325,12 +343,20 @@ impl Wal {
     }
 }
 
+/// Notes in the file `ID` where LSNs go on, for whoever opens the WAL next.
+fn note_next_lsn(layout: &Layout, identity: &Identity, next: Lsn) -> Result<(), WalError> {
+    lock::store(layout, &Identity { next_lsn: Some(next), ..identity.clone() })
+}
+
 /// Seals what a dead process left in the WAL and lets go of it again.
 ///
 /// # Errors
 /// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
     let _lock = WalLock::acquire(layout)?;
-    let (_log, report) = recover(layout, SMALL_LOG_BYTES, 0)?;
+    let Recovered { identity, report, .. } = recover(layout, Engine::Auto, Purpose::Seal)?;
+    if !lock::is_copy(layout)? {
+        note_next_lsn(layout, &identity, report.next_lsn)?;
+    }
     Ok(report)
 }

@@ -1,6 +1,7 @@
 //! `sewer-wal dump`: the events themselves.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use sewer_wal::reader::Item;
 use sewer_wal::{Event, Lsn, SegmentReader};
 
-use crate::sources::{is_new, resolve};
+use crate::sources::resolve;
 
 /// How an event is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -31,12 +32,11 @@ pub fn run(
 ) -> anyhow::Result<bool> {
     let mut sound = true;
     for path in paths {
-        let mut seen = None;
+        let mut seen = BTreeMap::new();
         for source in resolve(path)?.files {
             let Some(mut reader) = source.open()? else { continue };
-            let mut printer = Printer { out, format, from, to, seen };
-            sound &= printer.print(&mut reader)?;
-            seen = printer.seen;
+            let seen = seen.entry(reader.header().map(|header| header.wal_id)).or_default();
+            sound &= Printer { out, format, from, to, seen }.print(&mut reader)?;
         }
     }
     Ok(sound)
@@ -47,8 +47,8 @@ struct Printer<'a, W> {
     format: Format,
     from: Lsn,
     to: Option<Lsn>,
-    /// The LSN after the last event seen: a log that was sealed meanwhile comes twice.
-    seen: Option<Lsn>,
+    /// The LSN after the last event seen of this WAL: a log that was sealed meanwhile comes twice.
+    seen: &'a mut Lsn,
 }
 
 impl<W: Write> Printer<'_, W> {
@@ -68,12 +68,11 @@ impl<W: Write> Printer<'_, W> {
                 break;
             }
             for (lsn, bytes) in batch.events() {
-                if is_new(lsn, self.seen) && lsn >= self.from && self.to.is_none_or(|to| lsn <= to)
-                {
+                if lsn >= *self.seen && lsn >= self.from && self.to.is_none_or(|to| lsn <= to) {
                     self.event(&path, lsn, bytes)?;
                 }
             }
-            self.seen = self.seen.max(Some(batch.range.end));
+            *self.seen = batch.range.end.max(*self.seen);
         }
         Ok(sound)
     }

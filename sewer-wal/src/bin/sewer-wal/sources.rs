@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use sewer_wal::layout::base_of;
 use sewer_wal::reader::Kind;
-use sewer_wal::{Layout, Lsn, SegmentReader, WalError, sealed};
+use sewer_wal::{Layout, SegmentName, SegmentReader, WalError, sealed};
 
 /// A file to read.
 pub enum Source {
@@ -58,7 +57,7 @@ pub fn resolve(path: &Path) -> anyhow::Result<Sources> {
         return Ok(Sources { files: of_wal(path)?, whole_wal: true });
     }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let file = if base_of(name).is_some() {
+    let file = if SegmentName::parse(name).is_some() {
         Source::Sealed(path.to_path_buf())
     } else if name == "wal-1" {
         Source::Active(Box::new(SegmentReader::open(path, Kind::Active)?))
@@ -73,8 +72,8 @@ pub fn resolve(path: &Path) -> anyhow::Result<Sources> {
 
 fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
     let layout = Layout::new(dir);
-    if !layout.id_file().exists() {
-        bail!("{} is not a WAL directory: it has no file ID", dir.display());
+    if !layout.id_file().exists() && !layout.sealed_dir().exists() {
+        bail!("{} is not a WAL directory: it has neither ID nor sealed/", dir.display());
     }
     // The logs first: one that is sealed in between is then seen twice, not missed.
     let logs = open_logs(&layout)?;
@@ -110,9 +109,4 @@ fn open_log(path: &Path) -> Result<Option<SegmentReader>, WalError> {
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// How many LSNs of a range are new to one who has already seen all before `seen`.
-pub fn is_new(lsn: Lsn, seen: Option<Lsn>) -> bool {
-    seen.is_none_or(|seen| lsn >= seen)
 }

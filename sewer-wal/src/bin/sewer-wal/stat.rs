@@ -4,9 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use sewer_wal::footer::Footer;
 use sewer_wal::reader::Item;
-use sewer_wal::{Event, Layout, LsnRange, SegmentReader, WalId};
+use sewer_wal::{Event, Footer, Layout, LsnRange, SegmentName, SegmentReader};
 
 use crate::sources::{Source, resolve};
 
@@ -21,8 +20,12 @@ struct Line {
 /// Prints the identity and a line per segment. Always `true`: it judges nothing.
 pub fn run(out: &mut impl Write, dir: &Path) -> anyhow::Result<bool> {
     let files = resolve(dir)?.files;
-    let id = WalId::load(&Layout::new(dir))?.map_or("none".into(), |id| id.to_string());
+    let identity = sewer_wal::look_up_identity(&Layout::new(dir))?;
+    let id = identity.as_ref().map_or("none".into(), |identity| identity.id.to_string());
     writeln!(out, "WAL {id} in {}", dir.display())?;
+    for earlier in identity.iter().flat_map(|identity| &identity.earlier) {
+        writeln!(out, "and what is left of the WAL {earlier}")?;
+    }
     writeln!(
         out,
         "{:<8} {:>20} {:>20} {:>10} {:>12}  {:<24} {:<24}",
@@ -52,7 +55,7 @@ fn sealed(path: &Path) -> anyhow::Result<Option<Line>> {
         Err(e) if e.is_not_found() => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let base = path.file_name().and_then(|name| sewer_wal::layout::base_of(name.to_str()?));
+    let base = SegmentName::of_path(path).map(|name| name.base);
     Ok(Some(Line {
         state: if footer.is_some() { "sealed" } else { "damaged" },
         range: footer.map_or(LsnRange::new(base.unwrap_or_default(), 0), |footer| footer.range()),

@@ -5,31 +5,31 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::active::ActiveLog;
+use super::seal;
 use crate::error::WalError;
-use crate::identity::WalId;
+use crate::identity::{Identity, SegmentName};
 use crate::layout::Layout;
-use crate::lsn::Lsn;
-use crate::seal::seal;
+use crate::log::Engine;
+use crate::log::active::ActiveLog;
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 
-/// What the thread is asked to do.
+/// A task for the thread.
 #[derive(Debug)]
 enum Job {
     Prepare { number: u64, bytes: u64 },
     Seal(ActiveLog),
 }
 
-/// What it answers.
+/// An answer of the thread.
 #[derive(Debug)]
 pub(crate) enum Done {
     /// A spare is ready, or could not be made; it can be tried again.
     Prepared(Result<ActiveLog, WalError>),
     /// A log was sealed (`None`: it had no event), or could not be: the WAL must be reopened.
-    Sealed(Result<Option<Lsn>, WalError>),
+    Sealed(Result<Option<SegmentName>, WalError>),
 }
 
-/// The thread and the ways to and from it. At most one spare is asked for at a time, so that the
+/// The thread and its two channels. At most one spare is asked for at a time, so that the
 /// queue holds that and the logs not yet sealed.
 #[derive(Debug)]
 pub(crate) struct Sealer {
@@ -41,7 +41,8 @@ pub(crate) struct Sealer {
 impl Sealer {
     pub(crate) fn start(
         layout: Layout,
-        wal_id: WalId,
+        identity: Identity,
+        engine: Engine,
         min_free_bytes: u64,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = channel();
@@ -50,9 +51,18 @@ impl Sealer {
             for job in inbox {
                 let answer = match job {
                     Job::Prepare { number, bytes } => {
-                        Done::Prepared(prepare(&layout, wal_id, number, bytes, min_free_bytes))
+                        let room = room_for_log(&layout, bytes, min_free_bytes);
+                        // Without room it is a small one, which costs next to nothing and is enough
+                        // for a clean stop; it grows if it has to.
+                        Done::Prepared(room.and_then(|room| {
+                            let bytes = room.unwrap_or(SMALL_LOG_BYTES);
+                            ActiveLog::create(&layout, &identity, engine, number, bytes)
+                        }))
                     }
-                    Job::Seal(log) => Done::Sealed(seal_log(&layout, wal_id, log)),
+                    Job::Seal(log) => {
+                        let number = log.number();
+                        Done::Sealed(seal(&layout, number, &log.close()))
+                    }
                 };
                 if outbox.send(answer).is_err() {
                     break;
@@ -110,22 +120,4 @@ impl Drop for Sealer {
             let _ = thread.join();
         }
     }
-}
-
-/// Makes a spare as large as the free space allows. Without room it is a small one, which costs
-/// next to nothing and is enough for a clean stop; it grows if it has to.
-fn prepare(
-    layout: &Layout,
-    wal_id: WalId,
-    number: u64,
-    wanted: u64,
-    min_free_bytes: u64,
-) -> Result<ActiveLog, WalError> {
-    let room = room_for_log(layout, wanted, min_free_bytes)?;
-    ActiveLog::create(layout, wal_id, number, room.unwrap_or(SMALL_LOG_BYTES))
-}
-
-fn seal_log(layout: &Layout, wal_id: WalId, log: ActiveLog) -> Result<Option<Lsn>, WalError> {
-    let number = log.number();
-    seal(layout, wal_id, number, &log.close())
 }

@@ -1,0 +1,311 @@
+//! A batch of format 2, written and read in memory; drawn in [`super`].
+//!
+//! Nothing here allocates, does I/O, or can panic on any bytes that are read.
+
+use super::Slot;
+use super::header::Form;
+use super::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Output, Salt};
+use crate::batch::BATCH_BYTES_MAX;
+use crate::event::{self, EVENT_BYTES_MAX};
+use crate::lsn::{Lsn, LsnRange};
+
+/// The data of a batch header before the lengths of the events.
+const FIXED_BYTES: usize = 16 + 8 + 4 + 4;
+/// Where the batch header's data begins.
+const HEADER_AT: usize = ENTRY_HEAD + 5;
+/// Where the salt stands in a batch, for those who search for one.
+pub(crate) const SALT_AT: usize = HEADER_AT;
+
+/// The bytes that a batch takes besides its events and their [`EVENT_OVERHEAD`].
+pub(crate) const BATCH_OVERHEAD: usize = ENTRY_HEAD + CHUNK_OVERHEAD + FIXED_BYTES + 1;
+
+/// The bytes that an event takes besides its own: a chunk's, and its length in the batch header.
+pub(crate) const EVENT_OVERHEAD: usize = CHUNK_OVERHEAD + 4;
+
+/// What a disk writes at once, whole or not at all.
+const SECTOR: usize = 512;
+
+/// The length of a batch in a file of the given form, if it takes `bytes` without padding.
+pub(crate) fn length_in(form: Form, bytes: usize) -> usize {
+    match form {
+        Form::Compact => bytes,
+        Form::Log => {
+            let padded = bytes.next_multiple_of(BLOCK);
+            // The padding is a chunk, or there is none.
+            if padded == bytes || padded - bytes >= CHUNK_OVERHEAD {
+                padded
+            } else {
+                padded + BLOCK
+            }
+        }
+    }
+}
+
+/// The zeros in the padding's chunk; `None` if nothing is padded.
+pub(crate) fn padding_in(form: Form, bytes: usize) -> Option<usize> {
+    (length_in(form, bytes) - bytes).checked_sub(CHUNK_OVERHEAD)
+}
+
+/// The CRC-32C of so many zeros, fewer than two blocks.
+fn crc_of_zeros(length: usize) -> u32 {
+    use std::sync::LazyLock;
+    static CRCS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let zeros = [0; 2 * BLOCK];
+        (0..zeros.len()).map(|length| crc32c::crc32c(&zeros[..length])).collect()
+    });
+    CRCS[length]
+}
+
+/// Fills in the data of a batch header: `events` are the encoded events of a batch that takes
+/// `length` bytes in its file. `data` has room for it and no more.
+pub(crate) fn put_header<'a>(
+    data: &mut [u8],
+    salt: Salt,
+    first: Lsn,
+    length: usize,
+    events: impl ExactSizeIterator<Item = &'a [u8]>,
+) {
+    let narrow = |number: usize| u32::try_from(number).expect("a batch is under 4 GiB");
+    let mut out = Output { bytes: data, at: 0 };
+    out.put(&salt.0);
+    out.put(&first.0.to_le_bytes());
+    out.put(&narrow(length).to_le_bytes());
+    out.put(&narrow(events.len()).to_le_bytes());
+    for event in events {
+        out.put(&narrow(event.len()).to_le_bytes());
+    }
+    debug_assert_eq!(out.at, out.bytes.len());
+}
+
+/// The length of a batch header's data.
+pub(crate) const fn header_bytes(events: usize) -> usize {
+    FIXED_BYTES + 4 * events
+}
+
+/// Writes a batch that takes `unpadded` bytes without padding, and returns its length, which is
+/// [`length_in`] the form; `bytes` must have room for that.
+pub(crate) fn put_batch<'a>(
+    bytes: &mut [u8],
+    salt: Salt,
+    form: Form,
+    id: u64,
+    first: Lsn,
+    unpadded: usize,
+    events: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+) -> usize {
+    let length = length_in(form, unpadded);
+    let mut out = Output { bytes, at: 0 };
+    out.put(&[ENTRY]);
+    out.put(&id.to_le_bytes());
+    let header = header_bytes(events.len());
+    out.put(&[CHUNK]);
+    out.put(&u32::try_from(header).expect("a batch is under 4 GiB").to_le_bytes());
+    let data = &mut out.bytes[out.at..out.at + header];
+    put_header(data, salt, first, length, events.clone());
+    let crc = crc32c::crc32c(data);
+    out.at += header;
+    out.put(&crc.to_le_bytes());
+    for event in events {
+        out.put_chunk(event);
+    }
+    if let Some(zeros) = padding_in(form, unpadded) {
+        out.put(&[CHUNK]);
+        out.put(&u32::try_from(zeros).expect("under two blocks").to_le_bytes());
+        out.bytes[out.at..out.at + zeros].fill(0);
+        out.at += zeros;
+        out.put(&crc_of_zeros(zeros).to_le_bytes());
+    }
+    out.put(&[END]);
+    debug_assert_eq!(out.at, length);
+    out.at
+}
+
+/// Reads the batch of the log with this salt at the start of `bytes` and puts its events' places
+/// into `slots`.
+pub(crate) fn parse_batch(
+    bytes: &[u8],
+    salt: Salt,
+    form: Form,
+    slots: &mut Vec<Slot>,
+) -> Result<Entry, NoEntry> {
+    slots.clear();
+    let header = parse_header(bytes, salt)?;
+    let (fixed, lengths) = header.split_at(FIXED_BYTES);
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("32 bytes"));
+    let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
+    let first = u64::from_le_bytes(*fixed[16..].first_chunk().expect("32 bytes"));
+    let (length, count) = (u32_at(24) as usize, u32_at(28) as usize);
+    if lengths.len() != 4 * count {
+        return Err(NoEntry::Invalid("count of a batch"));
+    }
+    let range = Lsn::checked(first)
+        .and_then(|first| LsnRange::checked(first, count as u64))
+        .ok_or(NoEntry::Invalid("LSN out of range"))?;
+    let lengths = lengths.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four) as usize);
+    let data: usize = lengths.clone().sum();
+    let compact_bytes = BATCH_OVERHEAD + count * EVENT_OVERHEAD + data;
+    if compact_bytes > BATCH_BYTES_MAX || length != length_in(form, compact_bytes) {
+        return Err(NoEntry::Invalid("length of a batch"));
+    }
+    let bytes = bytes.get(..length).ok_or(NoEntry::Incomplete)?;
+    let mut at = HEADER_AT + header.len() + 4;
+    for length in lengths {
+        let start = at + 5;
+        let end = start + length;
+        let crc = u32::from_le_bytes(*bytes[end..].first_chunk().expect("lengths add up"));
+        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        at = end + 4;
+    }
+    Ok(Entry { id, range, length, compact_bytes })
+}
+
+/// The data of the batch header at the start of `bytes`, once it is sure to be one of this log.
+fn parse_header(bytes: &[u8], salt: Salt) -> Result<&[u8], NoEntry> {
+    let head: &[u8; HEADER_AT] = bytes.first_chunk().ok_or(NoEntry::Incomplete)?;
+    if head[0] != ENTRY || head[ENTRY_HEAD] != CHUNK {
+        return Err(NoEntry::Invalid("no batch begins here"));
+    }
+    let length = u32::from_le_bytes(*head.last_chunk().expect("the head ends with a length"));
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    // Before anything is believed of its length.
+    match bytes[HEADER_AT..].first_chunk::<16>() {
+        None => return Err(NoEntry::Incomplete),
+        Some(found) if *found != salt.0 => return Err(NoEntry::Invalid("no batch of this log")),
+        Some(_) => {}
+    }
+    if !(FIXED_BYTES..=BATCH_BYTES_MAX).contains(&length) {
+        return Err(NoEntry::Invalid("length of a batch header"));
+    }
+    let data = bytes[HEADER_AT..].get(..length).ok_or(NoEntry::Incomplete)?;
+    let crc: &[u8; 4] = bytes[HEADER_AT + length..].first_chunk().ok_or(NoEntry::Incomplete)?;
+    if crc32c::crc32c(data) != u32::from_le_bytes(*crc) {
+        return Err(NoEntry::Invalid("CRC of the batch header"));
+    }
+    Ok(data)
+}
+
+/// Why an event with this stored CRC cannot be had, if it cannot.
+pub(super) fn flaw(data: &[u8], crc: u32) -> Option<&'static str> {
+    if crc32c::crc32c(data) != crc {
+        return Some("CRC of the event");
+    }
+    if data.len() > EVENT_BYTES_MAX {
+        return Some("event over the limit");
+    }
+    event::check(data).err()
+}
+
+/// Whether the last batch of a log, with events that are not intact, was torn while it was written
+/// and not damaged since: then sectors that never reached the disk are the zeros of a new log.
+pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
+    let is_zero = |sector: usize| {
+        let start = sector * SECTOR;
+        batch[start..(start + SECTOR).min(batch.len())].iter().all(|&byte| byte == 0)
+    };
+    slots.iter().filter(|slot| slot.flaw.is_some()).any(|slot| {
+        (slot.start / SECTOR..=(slot.end + 3).min(batch.len() - 1) / SECTOR).any(is_zero)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT: Salt = Salt([0x5a; 16]);
+
+    fn event(text: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        crate::Event { cookies: Some(text), ..crate::Event::default() }.encode(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn batch(form: Form, events: &[Vec<u8>]) -> Vec<u8> {
+        let data: usize = events.iter().map(Vec::len).sum();
+        let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
+        let mut bytes = vec![0xee; length_in(form, unpadded)];
+        let events = events.iter().map(Vec::as_slice);
+        assert_eq!(put_batch(&mut bytes, SALT, form, 7, Lsn(5), unpadded, events), bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_drawing() {
+        let (a, b) = (event(b"a"), event(b""));
+        let bytes = batch(Form::Log, &[a.clone(), b.clone()]);
+        assert_eq!(bytes.len(), BLOCK);
+        let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
+        let header =
+            [&[0x5a; 16][..], b"\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0", &length(&a), &length(&b)]
+                .concat();
+        let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
+        let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;
+        let zeros = vec![0; BLOCK - used - 9];
+        for data in [&header, &a, &b, &zeros] {
+            golden.push(2);
+            golden.extend_from_slice(&length(data));
+            golden.extend_from_slice(data);
+            golden.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+        }
+        golden.push(3);
+        assert!(bytes == golden);
+        assert_eq!(used, BATCH_OVERHEAD + 2 * EVENT_OVERHEAD + a.len() + b.len());
+        assert_eq!(batch(Form::Compact, &[a, b]).len(), used);
+    }
+
+    #[test]
+    fn a_batch_ends_on_a_block_whatever_its_events_take() {
+        for length in 3900..4200 {
+            let bytes = batch(Form::Log, &[event(&vec![b'x'; length])]);
+            assert_eq!(bytes.len() % BLOCK, 0, "{length}");
+            let mut slots = Vec::new();
+            let entry = parse_batch(&bytes, SALT, Form::Log, &mut slots).unwrap();
+            assert_eq!((entry.id, entry.length), (7, bytes.len()));
+            assert_eq!(slots[0].flaw, None);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_whole_or_not_at_all() {
+        let bytes = batch(Form::Compact, &[event(b"a"), event(b"")]);
+        let mut slots = Vec::new();
+        let entry = parse_batch(&bytes, SALT, Form::Compact, &mut slots).unwrap();
+        assert_eq!((entry.id, entry.range), (7, LsnRange::new(Lsn(5), 2)));
+        for cut in 0..bytes.len() {
+            let cut = &bytes[..cut];
+            assert_eq!(parse_batch(cut, SALT, Form::Compact, &mut slots), Err(NoEntry::Incomplete));
+        }
+    }
+
+    #[test]
+    fn without_the_salt_it_is_no_batch() {
+        let bytes = batch(Form::Compact, &[event(b"a")]);
+        for bit in 0..128 {
+            let mut salt = SALT;
+            salt.0[bit / 8] ^= 1 << (bit % 8);
+            let found = parse_batch(&bytes, salt, Form::Compact, &mut Vec::new());
+            assert_eq!(found, Err(NoEntry::Invalid("no batch of this log")));
+        }
+    }
+
+    /// No flipped bit moves an event, or costs another than the one that it is in.
+    #[test]
+    fn a_flipped_bit_costs_its_event_or_the_batch() {
+        let events = [event(b"a"), event(b"bc"), event(b"")];
+        let bytes = batch(Form::Compact, &events);
+        let mut slots = Vec::new();
+        for bit in 9 * 8..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if parse_batch(&damaged, SALT, Form::Compact, &mut slots).is_err() {
+                assert!(bit / 8 < HEADER_AT + header_bytes(3) + 4, "bit {bit}");
+                continue;
+            }
+            let flawed = slots.iter().filter(|slot| slot.flaw.is_some()).count();
+            assert!(flawed <= 1, "bit {bit}");
+            for (slot, event) in slots.iter().zip(&events) {
+                let data = &damaged[slot.start..slot.end];
+                assert!(slot.flaw.is_some() || data == event, "bit {bit}");
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Who may append to a WAL, and as whom: `LOCK`, and the file `ID` on disk.
+//!
+//! `LOCK` is flock'ed by the process that appends; the kernel lets go of it when that process ends,
+//! however it ends. `ID` is written by that process alone.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::durable::{FILE_MODE, create_file, parent, set_file_mode, sync_dir};
+use crate::error::{IoContext, WalError};
+use crate::identity::{Birth, IdContent, Identity, WalId};
+use crate::layout::Layout;
+use crate::reader::window::is_bad_sector;
+
+/// Larger than any file `ID`.
+const ID_BYTES_MAX: u64 = 64 << 10;
+
+/// What the file `ID` tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Missing,
+    Damaged,
+    /// As format 1 has it, without a checksum.
+    Old(WalId),
+    Sound(Identity),
+    /// Sound, and written to another file than this one.
+    Copied(Identity),
+}
+
+/// Reads the file `ID`.
+pub(crate) fn load(layout: &Layout) -> Result<Stored, WalError> {
+    let path = layout.id_file();
+    let mut bytes = Vec::new();
+    let read = File::open(&path).and_then(|file| {
+        let data = file.metadata()?;
+        file.take(ID_BYTES_MAX).read_to_end(&mut bytes)?;
+        Ok(data)
+    });
+    let data = match read {
+        Ok(data) => data,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stored::Missing),
+        Err(e) if is_bad_sector(&e) => return Ok(Stored::Damaged),
+        Err(e) => return Err(e).context("read", &path),
+    };
+    Ok(match Identity::decode(&bytes) {
+        IdContent::Damaged => Stored::Damaged,
+        IdContent::Old(id) => Stored::Old(id),
+        IdContent::Sound(identity) => {
+            let is_copy = identity.born.zip(birth(&data)).is_some_and(|(then, now)| then != now);
+            if is_copy { Stored::Copied(identity) } else { Stored::Sound(identity) }
+        }
+    })
+}
+
+/// Whether the file `ID` is a copy of another one.
+pub(crate) fn is_copy(layout: &Layout) -> Result<bool, WalError> {
+    Ok(matches!(load(layout)?, Stored::Copied(_)))
+}
+
+/// Writes the file `ID` durably, in the place of what is there.
+pub(crate) fn store(layout: &Layout, identity: &Identity) -> Result<(), WalError> {
+    let path = layout.id_file();
+    let temporary = path.with_extension("tmp");
+    let mut file = create_file(&temporary).context("create", &temporary)?;
+    let born = birth(&file.metadata().context("stat", &temporary)?);
+    let text = Identity { born, ..identity.clone() }.encode();
+    file.write_all(text.as_bytes()).context("write", &temporary)?;
+    file.sync_all().context("sync", &temporary)?;
+    std::fs::rename(&temporary, &path).context("rename into place", &path)?;
+    sync_dir(parent(&path))
+}
+
+fn birth(data: &Metadata) -> Option<Birth> {
+    let since_epoch = data.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let nanoseconds = u64::try_from(since_epoch.as_nanos()).ok()?;
+    Some(Birth { inode: data.ino(), nanoseconds })
+}
+
+/// The right to append to a WAL; held until dropped.
+#[derive(Debug)]
+pub struct WalLock {
+    _file: Flock<File>,
+}
+
+impl WalLock {
+    /// Takes the lock at once or not at all.
+    ///
+    /// # Errors
+    /// [`WalError::Locked`] if another process holds it.
+    pub fn acquire(layout: &Layout) -> Result<Self, WalError> {
+        let path = layout.lock_file();
+        let mut options = OpenOptions::new();
+        let options = options.create(true).read(true).write(true).truncate(false).mode(FILE_MODE);
+        let file = options.open(&path).context("open", &path)?;
+        match set_file_mode(&file) {
+            // Another user's, as when root looks after a WAL.
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => {}
+            result => result.context("set the mode of", &path)?,
+        }
+        let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                let dir = layout.root().to_path_buf();
+                return Err(WalError::Locked { dir, holder: holder(&path) });
+            }
+            Err((_, errno)) => return Err(errno).context("lock", &path),
+        };
+        // Only for the message that a second process prints: nothing depends on it.
+        file.set_len(0).context("truncate", &path)?;
+        writeln!(file, "{}", std::process::id()).context("write", &path)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn holder(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(20).read_to_string(&mut text).ok()?;
+    let pid = text.trim();
+    (!pid.is_empty()).then(|| pid.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsn::Lsn;
+
+    #[test]
+    fn a_second_appender_is_told_who_holds_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let _held = WalLock::acquire(&layout).unwrap();
+        let error = WalLock::acquire(&layout).unwrap_err().to_string();
+        assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_copied_identity_is_told_from_the_one_that_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        assert_eq!(load(&layout).unwrap(), Stored::Missing);
+        let identity = Identity { next_lsn: Some(Lsn(3)), ..Identity::new(WalId(7)) };
+        store(&layout, &identity).unwrap();
+        let Stored::Sound(read) = load(&layout).unwrap() else { panic!("not what was written") };
+        assert_eq!(Identity { born: None, ..read.clone() }, identity);
+        let moved = dir.path().join("elsewhere");
+        std::fs::rename(layout.id_file(), &moved).unwrap();
+        std::fs::rename(&moved, layout.id_file()).unwrap();
+        assert_eq!(load(&layout).unwrap(), Stored::Sound(read.clone()), "moved, not copied");
+        if read.born.is_none() {
+            return; // the file system does not tell when files were made
+        }
+        std::fs::copy(layout.id_file(), &moved).unwrap();
+        std::fs::remove_file(layout.id_file()).unwrap();
+        std::fs::rename(&moved, layout.id_file()).unwrap();
+        assert_eq!(load(&layout).unwrap(), Stored::Copied(read));
+    }
+}

@@ -1,0 +1,77 @@
+//! A log being written, and the two engines that write it, byte for byte the same.
+
+pub(crate) mod active;
+mod direct;
+mod okaywal;
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use self::direct::DirectLog;
+use self::okaywal::OkaywalLog;
+use crate::batch::Batch;
+use crate::format::Salt;
+use crate::format::header::{Descriptor, LogHeader};
+use crate::lsn::Lsn;
+
+/// The way in which logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// `direct` where the file system allows it, else `okaywal`.
+    #[default]
+    Auto,
+    /// Whole blocks past the page cache.
+    Direct,
+    /// The okaywal crate, through the page cache.
+    Okaywal,
+}
+
+/// What writes one log.
+#[derive(Debug)]
+enum Writer {
+    Direct(DirectLog),
+    Okaywal(OkaywalLog),
+}
+
+impl Writer {
+    /// Makes the log at `path`, of at least `bytes` bytes, with its header and descriptor. What it
+    /// takes from the disk it has when this returns, and all of it but its name is durable.
+    fn create(
+        engine: Engine,
+        path: &Path,
+        header: &LogHeader,
+        descriptor: Descriptor,
+        bytes: u64,
+    ) -> io::Result<Self> {
+        match engine {
+            Engine::Direct => DirectLog::create(path, header, descriptor, bytes).map(Self::Direct),
+            Engine::Okaywal => {
+                OkaywalLog::create(path, header, descriptor, bytes).map(Self::Okaywal)
+            }
+            Engine::Auto => match Self::create(Engine::Direct, path, header, descriptor, bytes) {
+                Err(e) if direct::is_refused(&e) => {
+                    Self::create(Engine::Okaywal, path, header, descriptor, bytes)
+                }
+                result => result,
+            },
+        }
+    }
+
+    /// Writes a batch as the entry with this id, and returns once it is on stable storage: the
+    /// bytes that were written, if the engine tells. After an error it must not be called again.
+    fn append(
+        &mut self,
+        salt: Salt,
+        id: u64,
+        first: Lsn,
+        batch: &Batch,
+    ) -> io::Result<Option<&[u8]>> {
+        match self {
+            Self::Direct(log) => log.append(salt, id, first, batch).map(Some),
+            Self::Okaywal(log) => log.append(salt, id, first, batch).map(|()| None),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The strict reader: every intact event of a segment or of an active log, in LSN order.
+//!
+//! It needs no lock and writes nothing, checks every CRC, and cannot panic, loop or allocate more
+//! than about two batches on any bytes; its time is linear in them. Where a batch is damaged it
+//! looks for the next one, so that the cost is that batch; where only an event's data is damaged,
+//! cannot be decoded or cannot be placed in time, the cost is that event. A block that the disk
+//! cannot read costs what lies in it. Losses are reported as [`Damage`], by offset and by LSN.
+//!
+//! In an *active* log the end is the last complete batch, and behind it is the torn tail, or what a
+//! running pixel is about to complete. In a *sealed* segment the footer says where the data ends,
+//! and anything missing before that is damage.
+
+mod decoder;
+mod end;
+mod open;
+mod resync;
+pub(crate) mod window;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use self::decoder::{Decoder, Place};
+use self::resync::{next_batch, parse_filling};
+use self::window::Window;
+use crate::error::{IoContext, WalError};
+use crate::format::batch::is_torn;
+use crate::format::footer::Footer;
+use crate::format::header::LogHeader;
+use crate::format::{Entry, NoEntry, Slot};
+use crate::lsn::{Lsn, LsnRange};
+
+/// The kind of a file that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A log that is, or was when its process ended, being written.
+    Active,
+    /// A sealed segment, with a footer.
+    Sealed,
+}
+
+/// A stretch of a file that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// The LSNs lost with it; empty if none, or if nothing tells how many.
+    pub lost: LsnRange,
+    /// What was found.
+    pub reason: &'static str,
+}
+
+/// One thing that the reader comes across.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A batch, perhaps without some damaged events.
+    Batch(BatchView<'a>),
+    /// Damage; reading goes on behind it.
+    Damage(Damage),
+}
+
+/// The intact events of one batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchView<'a> {
+    /// Where the batch begins, in bytes from the start of the file.
+    pub offset: u64,
+    /// Its LSNs.
+    pub range: LsnRange,
+    /// The bytes that it takes without padding.
+    pub(crate) compact_bytes: usize,
+    bytes: &'a [u8],
+    slots: &'a [Slot],
+}
+
+impl<'a> BatchView<'a> {
+    /// The intact events, still encoded, with their LSNs. Each can be decoded.
+    pub fn events(self) -> impl Iterator<Item = (Lsn, &'a [u8])> {
+        let intact = |(_, slot): &(u64, &Slot)| slot.flaw.is_none();
+        (0..).zip(self.slots).filter(intact).map(move |(index, slot)| {
+            (self.range.first.plus(index), &self.bytes[slot.start..slot.end])
+        })
+    }
+
+    /// All its events, if each is intact.
+    pub(crate) fn all(self) -> Option<impl ExactSizeIterator<Item = &'a [u8]> + Clone> {
+        let is_whole = self.slots.iter().all(|slot| slot.flaw.is_none());
+        is_whole.then(|| self.slots.iter().map(move |slot| &self.bytes[slot.start..slot.end]))
+    }
+}
+
+/// Reads one file. See the module's documentation.
+#[derive(Debug)]
+pub struct SegmentReader {
+    path: PathBuf,
+    kind: Kind,
+    window: Window,
+    header: Option<LogHeader>,
+    footer: Option<Footer>,
+    /// The base that the file's name tells.
+    named: Option<Lsn>,
+    /// The LSN of the first event, as far as names, footers and neighbours tell.
+    expected_first: Option<Lsn>,
+    /// The LSN behind the last event, as the next segment tells.
+    expected_end: Option<Lsn>,
+    next: Place,
+    slots: Vec<Slot>,
+    found: VecDeque<Damage>,
+    is_damaged: bool,
+    is_as_sealed: bool,
+    has_ended: bool,
+    /// The end of the last complete batch.
+    data_end: u64,
+}
+
+impl SegmentReader {
+    /// Tells the reader where the next segment of the same WAL begins, so that a lost end of this
+    /// one is reported by its LSNs.
+    #[must_use]
+    pub fn expecting_end(mut self, end: Option<Lsn>) -> Self {
+        self.expected_end = end;
+        self
+    }
+
+    /// Tells the reader where the segment before this log ended, so that a lost beginning of this
+    /// one is reported by its LSNs.
+    #[must_use]
+    pub(crate) fn expecting_first(mut self, first: Option<Lsn>) -> Self {
+        self.expected_first = self.expected_first.or(first);
+        self
+    }
+
+    /// The file's header, if it is intact.
+    pub fn header(&self) -> Option<LogHeader> {
+        self.header
+    }
+
+    /// The footer, if the file is sealed and has one that is intact.
+    pub fn footer(&self) -> Option<Footer> {
+        self.footer
+    }
+
+    /// Whether the whole file, read to its end, is as its footer says it was written.
+    pub(crate) fn is_as_sealed(&self) -> bool {
+        self.is_as_sealed
+    }
+
+    /// The file that is read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The LSN after the last one read, or, before any batch was read, the first one as far as the
+    /// footer or the file's name tells.
+    pub fn next_lsn(&self) -> Option<Lsn> {
+        self.next.lsn.or(self.expected_first)
+    }
+
+    /// The end of the last complete batch, in bytes from the start of the file.
+    pub fn data_end(&self) -> u64 {
+        self.data_end
+    }
+
+    /// The CRC-32 of everything up to [`Self::data_end`]; call it when the end is reached.
+    pub(crate) fn crc(&self) -> crc32fast::Hasher {
+        self.window.crc()
+    }
+
+    /// The next batch or the next damage; `None` at the end.
+    ///
+    /// # Errors
+    /// [`WalError::Io`] if the file cannot be read, for another reason than a bad sector.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, WalError> {
+        if let Some(damage) = self.found.pop_front() {
+            return Ok(Some(Item::Damage(damage)));
+        }
+        if self.has_ended {
+            return Ok(None);
+        }
+        let Some(entry) = self.find_entry()? else {
+            self.has_ended = true;
+            self.finish()?;
+            return Ok(self.found.pop_front().map(Item::Damage));
+        };
+        let offset = self.window.offset();
+        self.check_beginning(&entry, offset);
+        self.note_damaged_events(&entry, offset);
+        let bytes = self.window.consume(entry.length);
+        self.data_end = offset + entry.length as u64;
+        self.next = self.next.after(&entry, self.data_end);
+        let Entry { range, compact_bytes, .. } = entry;
+        let slots = &self.slots;
+        Ok(Some(Item::Batch(BatchView { offset, range, compact_bytes, bytes, slots })))
+    }
+
+    /// Brings the window to the next batch that belongs here; `None` if there is none.
+    fn find_entry(&mut self) -> Result<Option<Entry>, WalError> {
+        let reason = match self.parse()? {
+            Ok(entry) if self.is_intact() => return Ok(Some(entry)),
+            Ok(entry) if self.is_to_be_believed(&entry)? => return Ok(Some(entry)),
+            Ok(_) => "length of an event",
+            Err(NoEntry::Invalid(reason)) => reason,
+            Err(NoEntry::Incomplete) => "batch cut off",
+        };
+        let offset = self.window.offset();
+        let found = next_batch(&self.window, self.next.decoder, offset + 1, &self.next);
+        let Some((candidate, entry)) = found.context("read", &self.path)? else {
+            return Ok(None);
+        };
+        // A running pixel may have completed the batch since it was looked at: batches become
+        // visible in order, so once a later one is there, this one is as it will ever be.
+        self.window.reread().context("read", &self.path)?;
+        if let Ok(entry) = self.parse()?
+            && self.window.offset() + entry.length as u64 <= candidate
+        {
+            return Ok(Some(entry));
+        }
+        let lost = self.lost_before(&entry, candidate);
+        let unreadable = self.window.is_unreadable(&(offset..candidate));
+        self.note(offset, lost, if unreadable { "unreadable block" } else { reason });
+        self.expected_first = None;
+        self.window.skip_to(candidate).context("read", &self.path)?;
+        self.parse().map(Result::ok)
+    }
+
+    /// The LSNs between what was read and a batch found at `at`. Those before the first batch that
+    /// was read are told by names and neighbours, which may be wrong.
+    fn lost_before(&self, entry: &Entry, at: u64) -> LsnRange {
+        let expected = Place { lsn: self.next.lsn.or(self.expected_first), ..self.next };
+        let first = expected.lsn.filter(|_| expected.can_be(entry, at));
+        LsnRange { first: first.unwrap_or(entry.range.first), end: entry.range.first }
+    }
+
+    fn is_intact(&self) -> bool {
+        self.slots.iter().all(|slot| slot.flaw.is_none())
+    }
+
+    /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
+    /// damaged length that reaches into the next batch, or into what a client has sent. And the last
+    /// batch of a log may never have been complete.
+    fn is_to_be_believed(&self, entry: &Entry) -> Result<bool, WalError> {
+        let end = self.window.offset() + entry.length as u64;
+        let after = self.next.after(entry, end);
+        let decoder = self.next.decoder;
+        let later = |from| next_batch(&self.window, decoder, from, &after);
+        if let Decoder::V1 = decoder {
+            let follower = later(end).context("read", &self.path)?;
+            if follower.is_some_and(|(at, _)| at == end) {
+                return Ok(true);
+            }
+            let begin = self.window.offset() + 1;
+            let other = next_batch(&self.window, decoder, begin, &self.next);
+            return Ok(other.context("read", &self.path)?.is_none_or(|(at, _)| at >= end));
+        }
+        let batch = &self.window.bytes()[..entry.length];
+        if self.kind == Kind::Sealed || !is_torn(batch, &self.slots) {
+            return Ok(true);
+        }
+        let unreadable = self.window.is_unreadable(&(self.window.offset()..end));
+        Ok(unreadable || later(end).context("read", &self.path)?.is_some())
+    }
+
+    /// Reads the batch where the window begins, if it belongs there.
+    fn parse(&mut self) -> Result<Result<Entry, NoEntry>, WalError> {
+        let decoder = self.next.decoder;
+        let found = parse_filling(&mut self.window, decoder, &mut self.slots);
+        Ok(match found.context("read", &self.path)? {
+            Ok(entry) if !self.next.can_be(&entry, self.window.offset()) => {
+                Err(NoEntry::Invalid("batch of another place"))
+            }
+            found => found,
+        })
+    }
+
+    /// Holds the first batch to what names and neighbours tell.
+    fn check_beginning(&mut self, entry: &Entry, offset: u64) {
+        let Some(expected) = self.expected_first.take() else { return };
+        if self.next.lsn.is_some() || entry.range.first == expected {
+            return;
+        }
+        let none = LsnRange::new(entry.range.first, 0);
+        self.note(offset, none, "another first LSN than the name or the log before it tells");
+    }
+
+    fn note_damaged_events(&mut self, entry: &Entry, offset: u64) {
+        for (index, slot) in (0..).zip(&self.slots) {
+            let Some(flaw) = slot.flaw else { continue };
+            let place = offset + slot.start as u64..offset + slot.end as u64 + 4;
+            let unreadable = self.window.is_unreadable(&place);
+            let reason = if unreadable { "unreadable block" } else { flaw };
+            let lost = LsnRange::new(entry.range.first.plus(index), 1);
+            self.found.push_back(Damage { offset: place.start, lost, reason });
+            self.is_damaged = true;
+        }
+    }
+
+    fn note(&mut self, offset: u64, lost: LsnRange, reason: &'static str) {
+        self.is_damaged = true;
+        self.found.push_back(Damage { offset, lost, reason });
+    }
+}

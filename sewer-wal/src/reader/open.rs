@@ -1,0 +1,108 @@
+//! The beginning of a file: what its header, its footer and its name tell.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use super::decoder::{Decoder, Place};
+use super::window::Window;
+use super::{Kind, SegmentReader};
+use crate::error::{IoContext, WalError};
+use crate::format::footer::Footer;
+use crate::format::header::{HeaderError, LogHeader};
+use crate::format::{FORMAT_VERSION, LOG_START};
+use crate::identity::SegmentName;
+use crate::layout::open_file;
+use crate::lsn::{Lsn, LsnRange};
+
+impl SegmentReader {
+    /// Opens a file of the given kind and reads its header and, if sealed, its footer.
+    ///
+    /// # Errors
+    /// [`WalError::Io`], [`WalError::NotAFile`], or [`WalError::Version`] for a newer format. Damage
+    /// is no error: it comes as an [`Item`](super::Item).
+    pub fn open(path: &Path, kind: Kind) -> Result<Self, WalError> {
+        let (file, file_bytes) = open_file(path)?;
+        let footer = match kind {
+            Kind::Active => None,
+            Kind::Sealed => Footer::read_at_end(&file, path, file_bytes)?,
+        };
+        let limit = match (kind, &footer) {
+            (Kind::Active, _) => u64::MAX,
+            (Kind::Sealed, Some(footer)) => footer.data_bytes,
+            (Kind::Sealed, None) => file_bytes,
+        };
+        let named = SegmentName::of_path(path).map(|name| name.base);
+        let base = match (footer.map(|footer| footer.base), named) {
+            (Some(base), Some(named)) if base != named => None, // the first batch tells
+            (base, named) => base.or(named),
+        };
+        let mut reader = Self {
+            path: path.to_path_buf(),
+            kind,
+            window: Window::new(file, limit),
+            header: None,
+            footer,
+            named,
+            expected_first: base,
+            expected_end: None,
+            next: Place { decoder: Decoder::Unknown, lsn: None, id: 1, offset: 0 },
+            slots: Vec::new(),
+            found: VecDeque::new(),
+            is_damaged: false,
+            is_as_sealed: false,
+            has_ended: false,
+            data_end: 0,
+        };
+        reader.read_header()?;
+        if kind == Kind::Sealed && footer.is_none() {
+            reader.note(file_bytes, LsnRange::new(Lsn(0), 0), "no intact footer");
+        }
+        Ok(reader)
+    }
+
+    fn read_header(&mut self) -> Result<(), WalError> {
+        while self.window.bytes().len() < LOG_START {
+            if !self.window.fill().context("read", &self.path)? {
+                break;
+            }
+        }
+        let version = |version| {
+            let (path, supported) = (self.path.clone(), FORMAT_VERSION.into());
+            WalError::Version { path, version, supported }
+        };
+        match LogHeader::decode(self.window.bytes()) {
+            Ok(header) => {
+                self.header = Some(header);
+                self.begin(Decoder::of(header), header);
+            }
+            Err(HeaderError::Version(found)) => return Err(version(found)),
+            Err(HeaderError::Encoding) => {
+                return Err(WalError::Encoding { path: self.path.clone() });
+            }
+            // A spare whose preparation was cut off is empty or all zeros: no damage, no batch.
+            Err(HeaderError::NotALog) if self.kind == Kind::Active && self.window.all_zero() => {}
+            Err(HeaderError::NotALog) => self.do_without_header(),
+        }
+        self.data_end = self.window.offset();
+        self.next.offset = self.data_end;
+        Ok(())
+    }
+
+    /// The footer repeats the salt; and a file of format 1 can be told by its first entry.
+    fn do_without_header(&mut self) {
+        self.note(0, LsnRange::new(Lsn(0), 0), "no intact log header");
+        let footer = self.footer.as_ref();
+        let v1 = LogHeader { wal_id: crate::WalId(0), segment: 0, descriptor: None };
+        if let Some(header) = footer.and_then(Footer::header) {
+            self.begin(Decoder::of(header), header);
+        } else if footer.is_some() || Decoder::begins_as_v1(self.window.bytes()) {
+            self.begin(Decoder::V1, v1);
+        }
+    }
+
+    fn begin(&mut self, decoder: Decoder, header: LogHeader) {
+        let start = header.data_start().min(self.window.bytes().len());
+        self.window.consume(start);
+        self.next = Place { decoder, id: header.first_entry_id(), ..self.next };
+    }
+}

@@ -1,0 +1,104 @@
+//! The copy of a log without its padding: what little traffic leaves would take many times its size.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::LogSummary;
+use crate::batch::BATCH_BYTES_MAX;
+use crate::durable::create_file;
+use crate::error::{IoContext, WalError};
+use crate::format::batch::put_batch;
+use crate::format::footer::Footer;
+use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
+use crate::layout::Layout;
+use crate::reader::{Item, Kind, SegmentReader};
+
+/// Whether a log is worth copying: a tenth of a segment may be padding. A damaged one is kept as it
+/// is, for somebody may want to look at it.
+pub(super) fn is_worth_it(summary: &LogSummary) -> bool {
+    let is_padded = summary.header.is_some_and(|header| {
+        header.descriptor.is_some_and(|descriptor| descriptor.form == Form::Log)
+    });
+    let padding = summary.data_end.saturating_sub(summary.compact_end);
+    is_padded && summary.damage.is_empty() && padding > summary.data_end / 10
+}
+
+/// Writes the copy beside the log, synced, and returns its path and what its footer says; `None` if
+/// there is no room for it, or if the log is not as `footer` of the log says.
+pub(super) fn copy(
+    layout: &Layout,
+    number: u64,
+    header: LogHeader,
+    footer: &Footer,
+) -> Result<Option<(PathBuf, Footer)>, WalError> {
+    let path = layout.log_copy(number);
+    let log = layout.log_file(number);
+    match write(&log, &path, header, footer) {
+        Ok(Some(footer)) => return Ok(Some((path, footer))),
+        Ok(None) => {}
+        Err(e) if e.is_disk_full() => {}
+        Err(e) => return Err(e),
+    }
+    fs::remove_file(&path).context("remove", &path)?;
+    Ok(None)
+}
+
+fn write(
+    log: &Path,
+    path: &Path,
+    header: LogHeader,
+    footer: &Footer,
+) -> Result<Option<Footer>, WalError> {
+    let Some(descriptor) = header.descriptor else { return Ok(None) };
+    let descriptor = Descriptor { form: Form::Compact, ..descriptor };
+    let file = create_file(path).context("create", path)?;
+    let file = BufWriter::with_capacity(256 << 10, file);
+    let mut out = Hashed { file, crc: crc32fast::Hasher::new(), bytes: 0 };
+    out.put(&header.encode(descriptor)).context("write", path)?;
+    let mut reader = SegmentReader::open(log, Kind::Active)?;
+    let mut buffer = vec![0; BATCH_BYTES_MAX];
+    let (mut id, mut next) = (header.first_entry_id(), footer.base);
+    while let Some(item) = reader.next_item()? {
+        let Item::Batch(batch) = item else { return Ok(None) };
+        let Some(events) = batch.all() else { return Ok(None) };
+        if batch.range.first != next {
+            return Ok(None);
+        }
+        next = batch.range.end;
+        // An empty one only carries the next LSN.
+        if !batch.range.is_empty() {
+            let (first, bytes) = (batch.range.first, batch.compact_bytes);
+            let salt = descriptor.salt;
+            let length = put_batch(&mut buffer, salt, Form::Compact, id, first, bytes, events);
+            out.put(&buffer[..length]).context("write", path)?;
+            id += 1;
+        }
+    }
+    if next != footer.range().end {
+        return Ok(None);
+    }
+    let secret = Some((descriptor.salt, Form::Compact));
+    let footer = Footer { data_bytes: out.bytes, secret, ..*footer };
+    debug_assert!(footer.data_bytes >= COMPACT_START as u64);
+    let bytes = footer.encode(&out.crc);
+    out.put(&bytes).context("write", path)?;
+    let file = out.file.into_inner().map_err(std::io::IntoInnerError::into_error);
+    file.and_then(|file| file.sync_all()).context("sync", path)?;
+    Ok(Some(footer))
+}
+
+/// A file that is counted and hashed while it is written.
+struct Hashed {
+    file: BufWriter<File>,
+    crc: crc32fast::Hasher,
+    bytes: u64,
+}
+
+impl Hashed {
+    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.crc.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+}

@@ -1,0 +1,149 @@
+//! From a log to an immutable segment: footer, truncate, sync, rename, sync directories.
+//!
+//! What a dead process left is read again with the strict reader, so that what is sealed is what the
+//! disk gives back; a log that this process wrote says of itself what it holds. A log that is mostly
+//! padding is sealed as a copy without it. Otherwise the footer is written behind the last complete
+//! batch, before the file is cut, so that sealing needs no space. Cut anywhere, it can be done again:
+//! a footer is no batch, so the reader still finds the same end.
+
+mod compact;
+pub(crate) mod sealer;
+mod summary;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::summary::{LogSummary, summarise};
+
+use crate::durable::sync_dir;
+use crate::error::{IoContext, WalError};
+use crate::format::footer::Footer;
+use crate::format::header::LogHeader;
+use crate::identity::SegmentName;
+use crate::layout::Layout;
+use crate::reader::window::Window;
+
+/// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing may
+/// append to it any more, and the next LSN must be durable elsewhere. Returns the segment's name.
+pub(crate) fn seal(
+    layout: &Layout,
+    number: u64,
+    summary: &LogSummary,
+) -> Result<Option<SegmentName>, WalError> {
+    let Some((header, range)) = summary.header_of_events() else {
+        remove_log(layout, number)?;
+        return Ok(None);
+    };
+    let (first_timestamp_ms, last_timestamp_ms) = summary.timestamps.unwrap_or_default();
+    let descriptor = header.descriptor;
+    let footer = Footer {
+        version: if descriptor.is_some() { 2 } else { 1 },
+        wal_id: header.wal_id,
+        base: range.first,
+        count: range.count(),
+        first_timestamp_ms,
+        last_timestamp_ms,
+        data_bytes: summary.data_end,
+        secret: descriptor.map(|descriptor| (descriptor.salt, descriptor.form)),
+        crc: 0,
+    };
+    let copy = if compact::is_worth_it(summary) {
+        compact::copy(layout, number, header, &footer)?
+    } else {
+        None
+    };
+    let (file, footer) = match copy {
+        Some(copy) => copy,
+        None => (seal_in_place(layout, number, summary, &footer)?, footer),
+    };
+    let name = publish(layout, &file, &header, &footer)?;
+    sync_dir(&layout.log_dir(number))?;
+    remove_log(layout, number)?;
+    Ok(Some(name))
+}
+
+fn seal_in_place(
+    layout: &Layout,
+    number: u64,
+    summary: &LogSummary,
+    footer: &Footer,
+) -> Result<PathBuf, WalError> {
+    let log = layout.log_file(number);
+    let crc = match &summary.crc {
+        Some(crc) => crc.clone(),
+        None => crc_of(&log, summary.data_end)?,
+    };
+    let bytes = footer.encode(&crc);
+    let file = OpenOptions::new().write(true).open(&log).context("open", &log)?;
+    file.write_all_at(&bytes, summary.data_end).context("write footer of", &log)?;
+    file.set_len(summary.data_end + bytes.len() as u64).context("truncate", &log)?;
+    file.sync_all().context("sync", &log)?;
+    Ok(log)
+}
+
+fn crc_of(path: &Path, end: u64) -> Result<crc32fast::Hasher, WalError> {
+    let mut window = Window::new(File::open(path).context("open", path)?, end);
+    window.skip_to(end).context("read", path)?;
+    Ok(window.crc())
+}
+
+/// Gives a segment its name in `sealed/`. Where a stranger has the name, the segment gets the one
+/// that carries its WAL's id.
+fn publish(
+    layout: &Layout,
+    file: &Path,
+    header: &LogHeader,
+    footer: &Footer,
+) -> Result<SegmentName, WalError> {
+    let with_id = SegmentName { wal_id: Some(header.wal_id), base: footer.base };
+    let own_names = header.descriptor.is_some_and(|descriptor| descriptor.own_names);
+    let names = [with_id.plain(), with_id];
+    for name in &names[usize::from(own_names)..] {
+        let sealed = layout.sealed_file(*name);
+        // A power cut can leave both names on some file systems; then they are one and the same.
+        match Footer::load(&sealed) {
+            Err(e) if e.is_not_found() => {
+                fs::rename(file, &sealed).context("publish", &sealed)?;
+                sync_dir(&layout.sealed_dir())?;
+                return Ok(*name);
+            }
+            Ok(Some(there)) if there.is_same_segment(footer) => return Ok(*name),
+            Ok(_) => {}
+            Err(e) => tracing::warn!(error = %e, "the name of a segment is taken"),
+        }
+    }
+    Err(WalError::SegmentExists { path: layout.sealed_file(with_id) })
+}
+
+/// Removes a log's file and its copy, if they are still there, and its directory, unless it holds
+/// foreign files.
+pub(crate) fn remove_log(layout: &Layout, number: u64) -> Result<(), WalError> {
+    for path in [layout.log_copy(number), layout.log_file(number)] {
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).context("remove", &path),
+            _ => {}
+        }
+    }
+    let dir = layout.log_dir(number);
+    match fs::remove_dir(&dir) {
+        Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty => {
+            tracing::warn!(dir = %dir.display(), "foreign files among the logs are left alone");
+            Ok(())
+        }
+        result => result.context("remove directory", &dir),
+    }?;
+    sync_dir(&layout.active_dir())
+}
+
+/// Moves a log that nothing can be read of to `quarantine/`, where a person may look at it.
+pub(crate) fn quarantine_log(layout: &Layout, number: u64) -> Result<PathBuf, WalError> {
+    let name = format!("log-{number:020}-{:08x}", rand::random::<u32>());
+    let target = layout.quarantine_dir().join(name);
+    fs::rename(layout.log_file(number), &target).context("quarantine", &target)?;
+    sync_dir(&layout.quarantine_dir())?;
+    sync_dir(&layout.log_dir(number))?;
+    remove_log(layout, number)?;
+    Ok(target)
+}

@@ -1,0 +1,112 @@
+//! What a log holds, read from the disk with the strict reader.
+
+use std::fs::File;
+use std::path::Path;
+
+use crate::error::{IoContext, WalError};
+use crate::event::Event;
+use crate::format::footer::{FOOTER_BYTES, Footer};
+use crate::format::header::{COMPACT_START, LogHeader};
+use crate::layout::Layout;
+use crate::lsn::{Lsn, LsnRange};
+use crate::reader::window::Window;
+use crate::reader::{Damage, Item, Kind, SegmentReader};
+
+/// The content of a log, as far as sealing needs to know it.
+#[derive(Debug)]
+pub(crate) struct LogSummary {
+    /// The header, if it is intact.
+    pub header: Option<LogHeader>,
+    /// The LSNs of its events, from the first batch to the last; `None` if it holds no batch.
+    pub range: Option<LsnRange>,
+    pub damage: Vec<Damage>,
+    /// The bytes behind the last complete batch up to the last that is not zero or not readable.
+    pub torn_bytes: u64,
+    pub timestamps: Option<(i64, i64)>,
+    /// The end of the last complete batch, in bytes from the start of the file.
+    pub data_end: u64,
+    /// The same in a segment without padding.
+    pub compact_end: u64,
+    /// The CRC-32 of everything before `data_end`, if it is known.
+    pub crc: Option<crc32fast::Hasher>,
+}
+
+impl LogSummary {
+    /// The events that it holds, if there are any.
+    pub(crate) fn events(&self) -> Option<LsnRange> {
+        self.range.filter(|range| !range.is_empty())
+    }
+
+    /// The header, and the events, if there are any.
+    pub(super) fn header_of_events(&self) -> Option<(LogHeader, LsnRange)> {
+        self.header.zip(self.events())
+    }
+}
+
+/// Reads a whole log. It may be the log of a running pixel only if nothing is concluded from it.
+/// `expected_first` is where the log before it ended.
+pub(crate) fn summarise(
+    layout: &Layout,
+    number: u64,
+    expected_first: Option<Lsn>,
+) -> Result<LogSummary, WalError> {
+    let path = layout.log_file(number);
+    let mut reader = SegmentReader::open(&path, Kind::Active)?.expecting_first(expected_first);
+    let (mut base, mut end) = (None, None);
+    let (mut damage, mut compact_end) = (Vec::<Damage>::new(), COMPACT_START as u64);
+    let mut timestamps = None;
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Damage(found) => damage.push(found),
+            Item::Batch(batch) => {
+                // What is lost before the first batch belongs to this log as well.
+                let lost = damage.iter().map(|damage| damage.lost).find(|lost| !lost.is_empty());
+                base.get_or_insert(lost.map_or(batch.range.first, |lost| lost.first));
+                end = Some(batch.range.end);
+                compact_end += batch.compact_bytes as u64;
+                for event in batch.events().filter_map(|(_, bytes)| Event::decode(bytes).ok()) {
+                    let at = event.timestamp_ms;
+                    let (first, last) = timestamps.get_or_insert((at, at));
+                    *first = at.min(*first);
+                    *last = at.max(*last);
+                }
+            }
+        }
+    }
+    Ok(LogSummary {
+        header: reader.header(),
+        range: base.zip(end).map(|(first, end)| LsnRange { first, end }),
+        damage,
+        torn_bytes: torn_bytes(&path, reader.data_end())?,
+        timestamps,
+        data_end: reader.data_end(),
+        compact_end,
+        crc: Some(reader.crc()),
+    })
+}
+
+/// How far behind `data_end` something else than zeros and than a footer is found.
+fn torn_bytes(path: &Path, data_end: u64) -> Result<u64, WalError> {
+    let file = File::open(path).context("open", path)?;
+    let mut window = Window::new(file, u64::MAX).look_ahead(data_end);
+    let mut torn = 0;
+    while window.fill().context("read", path)? {
+        let begin = window.offset() - data_end;
+        let footer = window.bytes().get(..FOOTER_BYTES).filter(|_| begin == 0);
+        let own = if footer.is_some_and(|bytes| Footer::decode(bytes).is_ok()) {
+            FOOTER_BYTES
+        } else {
+            0
+        };
+        let bytes = &window.bytes()[own..];
+        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
+            torn = begin + (own + last) as u64 + 1;
+        }
+        let all = window.offset()..window.offset() + window.bytes().len() as u64;
+        if window.is_unreadable(&all) {
+            torn = all.end - data_end;
+        }
+        window.consume(window.bytes().len());
+    }
+    Ok(torn)
+}

@@ -1,0 +1,243 @@
+//! Under which identity, and from which LSN on, a WAL goes on.
+//!
+//! The id stands in the file `ID` and in every log; the next LSN in the newest log, and after a
+//! clean stop in `ID` as well. One damaged file costs neither. LSNs of logs still in `active/` were
+//! never shipped, for logs are sealed in order; so the end of what can be read of them is safe to go
+//! on from. Where nothing tells, or where the directory is a copy of one that may have gone on
+//! elsewhere, a new identity begins at LSN 0: no name is ever given to two events. What the old one
+//! left is shipped under its own.
+
+use std::collections::BTreeSet;
+
+use crate::error::WalError;
+use crate::format::footer::Footer;
+use crate::identity::{Identity, SegmentName, WalId};
+use crate::layout::Layout;
+use crate::lock::{self, Stored};
+use crate::lsn::Lsn;
+use crate::reader::{Item, Kind, SegmentReader};
+use crate::recovery::LeftLog;
+
+/// How a WAL goes on.
+#[derive(Debug)]
+pub(crate) struct Next {
+    pub identity: Identity,
+    pub lsn: Lsn,
+    /// Whether there was no WAL before.
+    pub created: bool,
+    /// What the operator should know of it.
+    pub notes: Vec<String>,
+}
+
+/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy must
+/// not use the identity of what it is a copy of.
+pub(crate) fn decide(
+    layout: &Layout,
+    stored: &Stored,
+    left: &[LeftLog],
+    is_to_append: bool,
+) -> Result<Next, WalError> {
+    let path = layout.id_file();
+    let path = path.display();
+    match stored {
+        Stored::Copied(identity) if is_to_append => {
+            let why = format!(
+                "{path} was written to another file: this directory is a copy of the WAL {}",
+                identity.id
+            );
+            begin(layout, Some(identity), left, why)
+        }
+        Stored::Sound(identity) | Stored::Copied(identity) => {
+            match next_lsn(layout, identity.id, identity.next_lsn, left)? {
+                Some(lsn) => go_on(layout, left, identity.clone(), lsn, None),
+                None => begin(layout, Some(identity), left, unknown_lsn(identity.id)),
+            }
+        }
+        Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
+            let lsn = next_lsn(layout, *id, None, left)?.unwrap_or_default();
+            go_on(layout, left, Identity::new(*id), lsn, None)
+        }
+        Stored::Old(_) | Stored::Damaged | Stored::Missing => {
+            let problem = match stored {
+                Stored::Missing => "is missing",
+                Stored::Damaged => "is damaged",
+                _ => "names a WAL that has no log here",
+            };
+            if let Some(identity) = told_by_logs(layout, left)?
+                && let Some(lsn) = next_lsn(layout, identity.id, None, left)?
+            {
+                let id = identity.id;
+                let note = format!("{path} {problem}; the logs tell the WAL {id}, which goes on");
+                return go_on(layout, left, identity, lsn, Some(note));
+            }
+            let nothing_left = layout.sealed_names()?.is_empty()
+                && left.iter().all(|log| log.summary.events().is_none());
+            if *stored == Stored::Missing && nothing_left {
+                let mut next = begin(layout, None, left, String::new())?;
+                (next.created, next.notes) = (true, Vec::new());
+                return Ok(next);
+            }
+            let old = if let Stored::Old(id) = stored { Some(Identity::new(*id)) } else { None };
+            begin(layout, old.as_ref(), left, format!("{path} {problem}"))
+        }
+    }
+}
+
+fn unknown_lsn(id: WalId) -> String {
+    format!("nothing tells where the LSNs of the WAL {id} go on")
+}
+
+/// The identity of a WAL as a reader sees it, who changes nothing: by the file `ID`, or, if that is
+/// damaged, by what lies in the directory. `None` if there is no WAL.
+pub(crate) fn look(layout: &Layout) -> Result<Option<Identity>, WalError> {
+    match lock::load(layout)? {
+        Stored::Sound(identity) | Stored::Copied(identity) => Ok(Some(identity)),
+        Stored::Old(id) => Ok(Some(Identity::new(id))),
+        stored => {
+            let mut ids = Vec::new();
+            for number in layout.log_numbers()?.into_iter().rev() {
+                match SegmentReader::open(&layout.log_file(number), Kind::Active) {
+                    Ok(reader) => ids.extend(reader.header().map(|header| header.wal_id)),
+                    Err(e) if e.is_not_found() => {}
+                    Err(e) => tracing::warn!(error = %e, "a log is passed over"),
+                }
+            }
+            ids.extend(sealed_ids(layout)?);
+            let Some(id) = ids.first() else {
+                let path = layout.id_file();
+                let is_gone = stored == Stored::Missing;
+                return if is_gone { Ok(None) } else { Err(WalError::BadIdentity { path }) };
+            };
+            let earlier = ids.iter().copied().filter(|other| other != id).collect();
+            Ok(Some(Identity { earlier, ..Identity::new(*id) }))
+        }
+    }
+}
+
+/// The identity of the newest log with batches, with all others that left something here.
+fn told_by_logs(layout: &Layout, left: &[LeftLog]) -> Result<Option<Identity>, WalError> {
+    let newest = left.iter().rev().find(|log| log.summary.range.is_some());
+    let Some(header) = newest.and_then(|log| log.summary.header) else { return Ok(None) };
+    let own_names = header.descriptor.is_some_and(|descriptor| descriptor.own_names);
+    let earlier = found_ids(layout, left)?.into_iter().filter(|id| *id != header.wal_id).collect();
+    Ok(Some(Identity { own_names, earlier, ..Identity::new(header.wal_id) }))
+}
+
+/// All ids that something in the directory carries.
+fn found_ids(layout: &Layout, left: &[LeftLog]) -> Result<BTreeSet<WalId>, WalError> {
+    let mut ids: BTreeSet<_> = left.iter().filter_map(LeftLog::wal_id).collect();
+    ids.extend(sealed_ids(layout)?);
+    Ok(ids)
+}
+
+fn sealed_ids(layout: &Layout) -> Result<BTreeSet<WalId>, WalError> {
+    let mut ids = BTreeSet::new();
+    for name in layout.sealed_names()? {
+        let path = layout.sealed_file(name);
+        match name.wal_id {
+            Some(id) => ids.extend([id]),
+            None => match Footer::load(&path) {
+                Ok(footer) => ids.extend(footer.map(|footer| footer.wal_id)),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => tracing::warn!(error = %e, "a segment is passed over"),
+            },
+        }
+    }
+    Ok(ids)
+}
+
+fn go_on(
+    layout: &Layout,
+    left: &[LeftLog],
+    identity: Identity,
+    lsn: Lsn,
+    note: Option<String>,
+) -> Result<Next, WalError> {
+    // Once nothing of another identity is left, names need not tell the two apart.
+    let own_names = identity.own_names && has_plain_names(layout)?;
+    let mut identity = Identity { next_lsn: None, born: None, own_names, ..identity };
+    if !identity.earlier.is_empty() {
+        let found = found_ids(layout, left)?;
+        identity.earlier.retain(|id| found.contains(id));
+    }
+    Ok(Next { identity, lsn, created: false, notes: note.into_iter().collect() })
+}
+
+fn has_plain_names(layout: &Layout) -> Result<bool, WalError> {
+    let names = [layout.sealed_names()?, layout.quarantined_names()?].concat();
+    Ok(names.iter().any(|name| name.wal_id.is_none()))
+}
+
+/// A new identity beside the old one.
+fn begin(
+    layout: &Layout,
+    old: Option<&Identity>,
+    left: &[LeftLog],
+    why: String,
+) -> Result<Next, WalError> {
+    let mut earlier = match old {
+        Some(old) => std::iter::once(old.id).chain(old.earlier.iter().copied()).collect(),
+        None => found_ids(layout, left)?,
+    };
+    let id = WalId::random();
+    earlier.remove(&id);
+    let has_events = left.iter().any(|log| log.summary.events().is_some());
+    let own_names = has_events || has_plain_names(layout)?;
+    let note = format!(
+        "{why}; new events are recorded as the WAL {id}, from LSN 0, and what is left here is \
+         shipped under its own name"
+    );
+    let identity =
+        Identity { own_names, earlier: earlier.into_iter().collect(), ..Identity::new(id) };
+    Ok(Next { identity, lsn: Lsn(0), created: false, notes: vec![note] })
+}
+
+/// The LSN after everything local of this id: by the logs, by what a clean stop has noted, and by
+/// the newest sealed segment; `None` if neither log nor note tells.
+fn next_lsn(
+    layout: &Layout,
+    id: WalId,
+    noted: Option<Lsn>,
+    left: &[LeftLog],
+) -> Result<Option<Lsn>, WalError> {
+    let logs = left.iter().filter(|log| log.wal_id() == Some(id));
+    let by_logs = logs.filter_map(|log| log.summary.range).map(|range| range.end).max();
+    let Some(known) = by_logs.max(noted) else { return Ok(None) };
+    let mut newest = None;
+    for name in layout.sealed_names()? {
+        if name.wal_id.is_none_or(|named| named == id) {
+            newest = newest.max(Some((name.base, name)));
+        }
+    }
+    let Some((_, name)) = newest else { return Ok(Some(known)) };
+    match sealed_end(layout, id, name, known) {
+        Ok(end) => Ok(Some(end.max(known))),
+        Err(e) if e.is_not_found() => Ok(Some(known)),
+        // A log's first batch is durable before its predecessor is sealed, so the logs know.
+        Err(error) => {
+            tracing::warn!(%error, "the newest sealed segment is not asked for its last LSN");
+            Ok(Some(known))
+        }
+    }
+}
+
+/// The LSN after a sealed segment, which is hardly ever beyond that of the logs. A footer that says
+/// so is not believed without the data: one flipped bit would cost most of all LSNs.
+fn sealed_end(layout: &Layout, id: WalId, name: SegmentName, known: Lsn) -> Result<Lsn, WalError> {
+    let mut reader = SegmentReader::open(&layout.sealed_file(name), Kind::Sealed)?;
+    let found = reader.header().map(|header| header.wal_id);
+    if found.or(reader.footer().map(|footer| footer.wal_id)) != Some(id) {
+        return Ok(known);
+    }
+    let footer_end = reader.footer().map(|footer| footer.range().end);
+    if let Some(end) = footer_end.filter(|end| *end <= known) {
+        return Ok(end);
+    }
+    let mut end = name.base;
+    while let Some(item) = reader.next_item()? {
+        if let Item::Batch(batch) = item {
+            end = batch.range.end;
+        }
+    }
+    Ok(footer_end.filter(|_| reader.is_as_sealed()).unwrap_or(end))
+}
