@@ -4,8 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use sewer_ops::check::{can_be_made, print, writable};
-use sewer_wal::Layout;
-use sewer_wal::identity::{WalId, WalLock};
+use sewer_wal::{Layout, WalError, WalLock, look_up_identity};
 
 use crate::config::Config;
 use crate::listen::listen;
@@ -40,6 +39,11 @@ fn wal_directory(dir: &Path) -> Result<String, String> {
         return Ok(format!("{} is there, without a WAL yet", dir.display()));
     }
     WalLock::acquire(&layout).map_err(|e| e.to_string())?;
-    let id = WalId::load(&layout).map_err(|e| e.to_string())?;
-    Ok(format!("{} holds the WAL {}", dir.display(), id.map_or("-".into(), |id| id.to_string())))
+    let dir = dir.display();
+    match look_up_identity(&layout) {
+        Ok(Some(identity)) => Ok(format!("{dir} holds the WAL {}", identity.id)),
+        Ok(None) => Ok(format!("{dir} holds no WAL yet")),
+        Err(e @ WalError::BadIdentity { .. }) => Ok(e.to_string()),
+        Err(e) => Err(e.to_string()),
+    }
 }

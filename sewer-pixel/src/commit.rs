@@ -126,7 +126,7 @@ impl Loop<'_> {
             } else {
                 self.sleep();
             }
-            if self.wal.next_tick().is_some_and(|at| at <= Instant::now()) {
+            if self.wal.next_tick() <= Instant::now() {
                 let step = self.metrics.pulse().step();
                 self.wal.tick()?;
                 drop(step);
@@ -181,12 +181,7 @@ impl Loop<'_> {
     }
 
     fn sleep(&self) {
-        match self.wal.next_tick() {
-            None => std::thread::park(),
-            Some(at) => {
-                std::thread::park_timeout(at.saturating_duration_since(Instant::now()));
-            }
-        }
+        std::thread::park_timeout(self.wal.next_tick().saturating_duration_since(Instant::now()));
     }
 
     fn show_position(&self) {

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
-use sewer_wal::WalOptions;
+use sewer_wal::{Engine, WalOptions};
 
 pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
 pub use self::events::{
@@ -134,6 +134,8 @@ pub struct WalConfig {
     pub max_bytes: Option<ByteSize>,
     /// What a request gets while no event is taken.
     pub on_full: OnFull,
+    /// What writes the logs.
+    pub engine: Engine,
 }
 
 /// What a request gets while the disk is full. The status port answers 503 either way.
@@ -194,6 +196,7 @@ impl Default for WalConfig {
             min_free_bytes: ByteSize::mib(512),
             max_bytes: None,
             on_full: OnFull::default(),
+            engine: Engine::default(),
         }
     }
 }
@@ -256,6 +259,7 @@ impl Config {
             segment_bytes: self.wal.segment_bytes.as_u64(),
             roll_interval: self.wal.roll_interval,
             min_free_bytes: self.wal.min_free_bytes.as_u64(),
+            engine: self.wal.engine,
         }
     }
 

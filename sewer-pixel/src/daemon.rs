@@ -11,8 +11,7 @@ use sewer_ops::reload::{Live, Reloader};
 use sewer_ops::signals::Signals;
 use sewer_ops::status::StatusServer;
 use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
-use sewer_wal::recovery::RecoveryReport;
-use sewer_wal::{Layout, Wal};
+use sewer_wal::{Layout, RecoveryReport, Wal, WalError};
 use tokio::sync::Notify;
 
 use crate::commit::Committer;
@@ -94,7 +93,11 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
     status.stop();
-    result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
+    result.map_err(|error| match error {
+        WalError::Removed { .. } => anyhow::Error::from(error),
+        _ => anyhow::Error::from(error)
+            .context("the WAL failed; restart to recover it, nothing acknowledged is lost"),
+    })?;
     tracing::info!("stopped, the segment is sealed");
     Ok(())
 }
@@ -158,6 +161,9 @@ fn log_start(config: &Config) {
 }
 
 fn log_recovery(report: &RecoveryReport) {
+    for note in &report.notes {
+        tracing::error!("{note}");
+    }
     for log in &report.logs {
         tracing::info!(
             lsns = %log.range, torn_bytes = log.torn_bytes,

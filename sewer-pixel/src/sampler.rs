@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sewer_ops::periodic::Periodic;
-use sewer_wal::footer::Footer;
-use sewer_wal::{Layout, Lsn, WalError, sealed, space};
+use sewer_wal::{Footer, Layout, SegmentName, WalError, sealed, space};
 
 use crate::history::{History, Point};
 use crate::history_file::HistoryFile;
@@ -162,13 +161,13 @@ impl Watch {
 /// The time of the oldest sealed event, from the first footer that can be read; a footer is read
 /// once.
 #[derive(Default)]
-struct Oldest(Option<(Lsn, i64)>);
+struct Oldest(Option<(SegmentName, i64)>);
 
 impl Oldest {
     fn of(&mut self, segments: &[sealed::SealedSegment]) -> Option<i64> {
-        let first = segments.first()?.base;
-        if let Some((base, oldest_ms)) = self.0
-            && base == first
+        let first = segments.first()?.name;
+        if let Some((name, oldest_ms)) = self.0
+            && name == first
         {
             return Some(oldest_ms);
         }

@@ -70,6 +70,7 @@ pub use event::Event;
 pub use format::footer::Footer;
 pub use identity::{Identity, SegmentName, WalId};
 pub use layout::Layout;
+pub use lock::WalLock;
 pub use log::Engine;
 pub use lsn::{Lsn, LsnRange};
 pub use reader::SegmentReader;
