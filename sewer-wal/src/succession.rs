@@ -45,12 +45,12 @@ pub(crate) fn decide(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            begin(layout, Some(identity), left, why)
+            begin(layout, Some(identity), left, &why)
         }
         Stored::Sound(identity) | Stored::Copied(identity) => {
             match next_lsn(layout, identity.id, identity.next_lsn, left)? {
                 Some(lsn) => go_on(layout, left, identity.clone(), lsn, None),
-                None => begin(layout, Some(identity), left, unknown_lsn(identity.id)),
+                None => begin(layout, Some(identity), left, &unknown_lsn(identity.id)),
             }
         }
         Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
@@ -73,12 +73,12 @@ pub(crate) fn decide(
             let nothing_left = layout.sealed_names()?.is_empty()
                 && left.iter().all(|log| log.summary.events().is_none());
             if *stored == Stored::Missing && nothing_left {
-                let mut next = begin(layout, None, left, String::new())?;
+                let mut next = begin(layout, None, left, "")?;
                 (next.created, next.notes) = (true, Vec::new());
                 return Ok(next);
             }
             let old = if let Stored::Old(id) = stored { Some(Identity::new(*id)) } else { None };
-            begin(layout, old.as_ref(), left, format!("{path} {problem}"))
+            begin(layout, old.as_ref(), left, &format!("{path} {problem}"))
         }
     }
 }
@@ -173,7 +173,7 @@ fn begin(
     layout: &Layout,
     old: Option<&Identity>,
     left: &[LeftLog],
-    why: String,
+    why: &str,
 ) -> Result<Next, WalError> {
     let mut earlier = match old {
         Some(old) => std::iter::once(old.id).chain(old.earlier.iter().copied()).collect(),

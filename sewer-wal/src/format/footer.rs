@@ -112,8 +112,8 @@ impl Footer {
     }
 
     /// Whether it is the footer of the data that `crc` has seen.
-    pub(crate) fn is_of(&self, crc: crc32fast::Hasher) -> bool {
-        self.encode(&crc).ends_with(&self.crc.to_le_bytes())
+    pub(crate) fn is_of(&self, crc: &crc32fast::Hasher) -> bool {
+        self.encode(crc).ends_with(&self.crc.to_le_bytes())
     }
 
     /// Reads a footer, which is all of `bytes`. The CRC of the file is not checked: that takes the

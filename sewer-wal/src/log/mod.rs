@@ -32,7 +32,7 @@ pub enum Engine {
 /// What writes one log.
 #[derive(Debug)]
 enum Writer {
-    Direct(DirectLog),
+    Direct(Box<DirectLog>),
     Okaywal(OkaywalLog),
 }
 
@@ -47,7 +47,10 @@ impl Writer {
         bytes: u64,
     ) -> io::Result<Self> {
         match engine {
-            Engine::Direct => DirectLog::create(path, header, descriptor, bytes).map(Self::Direct),
+            Engine::Direct => {
+                let log = DirectLog::create(path, header, descriptor, bytes)?;
+                Ok(Self::Direct(Box::new(log)))
+            }
             Engine::Okaywal => {
                 OkaywalLog::create(path, header, descriptor, bytes).map(Self::Okaywal)
             }

@@ -66,9 +66,9 @@ pub(crate) fn summarise(
                 compact_end += batch.compact_bytes as u64;
                 for event in batch.events().filter_map(|(_, bytes)| Event::decode(bytes).ok()) {
                     let at = event.timestamp_ms;
-                    let (first, last) = timestamps.get_or_insert((at, at));
-                    *first = at.min(*first);
-                    *last = at.max(*last);
+                    let (earliest, latest) = timestamps.get_or_insert((at, at));
+                    *earliest = at.min(*earliest);
+                    *latest = at.max(*latest);
                 }
             }
         }
