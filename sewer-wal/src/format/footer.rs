@@ -177,8 +177,11 @@ impl Footer {
                 result => result.context("read footer of", path)?,
             }
             match Self::decode(&bytes) {
-                // More events than bytes: a damaged count must not number what was never written.
-                Ok(footer) if footer.data_bytes == start && footer.count <= start => {
+                // A damaged count of format 1 must not number what was never written.
+                Ok(footer)
+                    if footer.data_bytes == start
+                        && (footer.version > 1 || footer.count <= start) =>
+                {
                     return Ok(Some(footer));
                 }
                 // A newer version keeps its CRC at the end; without it, this is a damaged footer.
