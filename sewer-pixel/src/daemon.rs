@@ -176,6 +176,7 @@ fn log_recovery(report: &RecoveryReport) {
             );
         }
     }
-    let (wal_id, next_lsn) = (report.wal_id, report.next_lsn);
-    tracing::info!(%wal_id, %next_lsn, created = report.created, "WAL open");
+    let next_lsn = report.next_lsn.unwrap_or_default().0;
+    let (wal_id, created, engine) = (report.wal_id, report.created, report.engine);
+    tracing::info!(%wal_id, next_lsn, created, ?engine, "WAL open");
 }

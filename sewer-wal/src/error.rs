@@ -77,6 +77,12 @@ pub enum WalError {
         /// The WAL's directory.
         dir: PathBuf,
     },
+    /// The file system has no direct I/O, and it was insisted on.
+    #[error("the file system of {} does not allow direct I/O, which `wal.engine = \"direct\"` insists on; set it to \"auto\" or \"okaywal\"", dir.display())]
+    NoDirectIo {
+        /// The WAL's directory.
+        dir: PathBuf,
+    },
     /// There is no LSN left.
     #[error("the WAL has used up its LSNs; move its directory away once everything is shipped")]
     LsnsUsedUp,

@@ -194,8 +194,7 @@ impl Identity {
             line(format_args!("next {lsn}"));
         }
         let crc = crc32c::crc32c(text.as_bytes());
-        text.push_str(&format!("crc32c {crc:08x}\n"));
-        text
+        format!("{text}crc32c {crc:08x}\n")
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> IdContent {

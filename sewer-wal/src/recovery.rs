@@ -37,8 +37,10 @@ pub struct RecoveryReport {
     pub notes: Vec<String>,
     /// The logs that an earlier process left with events, oldest first; they are sealed now.
     pub logs: Vec<RecoveredLog>,
-    /// The LSN that the next event gets.
-    pub next_lsn: Lsn,
+    /// The LSN that the next event gets; `None` if nothing tells and nothing is to be recorded.
+    pub next_lsn: Option<Lsn>,
+    /// What writes the new log.
+    pub engine: Engine,
 }
 
 /// A log that was sealed by recovery.
@@ -79,7 +81,8 @@ pub(crate) enum Purpose {
 /// A WAL that is whole.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    pub log: ActiveLog,
+    /// The log that was begun; `None` only for [`Purpose::Seal`], if nothing tells its LSN.
+    pub log: Option<ActiveLog>,
     pub identity: Identity,
     pub report: RecoveryReport,
 }
@@ -107,19 +110,24 @@ pub(crate) fn recover(
         give_back(layout, &mut left)?;
     }
     let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
-    let mut log = ActiveLog::create(layout, &identity, engine, number, log_bytes)?;
-    begin(&mut log, next_lsn)?;
+    let mut log = None;
+    if let Some(next_lsn) = next_lsn {
+        let mut begun = ActiveLog::create(layout, &identity, engine, number, log_bytes)?;
+        begin(&mut begun, next_lsn)?;
+        log = Some(begun);
+    }
     // A copy keeps its mark: whoever appends to it must still see that it is one.
     let is_stored = match &stored {
         Stored::Sound(there) => Identity { born: None, ..there.clone() } == identity,
         Stored::Copied(there) => there.id == identity.id,
-        _ => false,
+        _ => next_lsn.is_none(),
     };
     if !is_stored {
         lock::store(layout, &identity)?;
     }
-    let wal_id = identity.id;
-    let mut report = RecoveryReport { wal_id, created, notes, logs: vec![], next_lsn };
+    let (wal_id, logs) = (identity.id, Vec::new());
+    let engine = log.as_ref().map_or(engine, ActiveLog::engine);
+    let mut report = RecoveryReport { wal_id, created, notes, logs, next_lsn, engine };
     seal_left(layout, left, &mut report)?;
     Ok(Recovered { log, identity, report })
 }
@@ -173,17 +181,26 @@ fn read_logs(layout: &Layout) -> Result<Vec<LeftLog>, WalError> {
 /// only begun in a log once all before it are durable.
 fn report_lost_ends(left: &mut [LeftLog]) {
     for index in 1..left.len() {
-        let (before, from) = left.split_at_mut(index);
-        let (before, next) = (&mut before[index - 1], &from[0]);
+        let [before, next] = &mut left[index - 1..=index] else { continue };
         let begins = next.summary.range.map(|range| range.first);
+        let is_same_wal = before.wal_id() == next.wal_id();
         if let (Some(range), Some(begins)) = (&mut before.summary.range, begins)
             && range.end < begins
-            && before.summary.header.map(|h| h.wal_id) == next.summary.header.map(|h| h.wal_id)
+            && is_same_wal
+            && before.summary.header.is_some_and(|header| header.descriptor.is_some())
         {
             let lost = LsnRange { first: range.end, end: begins };
             let offset = before.summary.data_end;
             before.summary.damage.push(Damage { offset, lost, reason: "the log's end is missing" });
+            before.summary.has_damaged_end = false;
             range.end = begins;
+        }
+    }
+    for LeftLog { summary, .. } in left {
+        if let Some(range) = summary.range.filter(|_| summary.has_damaged_end) {
+            let reason = "a batch with a damaged header; how many events it had is not known";
+            let lost = LsnRange { first: range.end, end: range.end };
+            summary.damage.push(Damage { offset: summary.data_end, lost, reason });
         }
     }
 }
@@ -231,13 +248,10 @@ fn seal_left(
 ) -> Result<(), WalError> {
     // Those without events first: what they free may be what sealing needs on a full disk.
     left.sort_by_key(|log| (log.summary.events().is_some(), log.number));
-    let first_with_batch = left.iter().filter(|log| log.summary.range.is_some()).map(|l| l.number);
-    let first_with_batch = first_with_batch.min();
     for LeftLog { number, summary } in left {
-        let has_batch = summary.range.is_some();
-        // What is torn behind a log with batches is a first batch that was never complete.
-        let is_torn = first_with_batch.is_some_and(|first| first < number);
-        if !has_batch && summary.torn_bytes > 0 && !is_torn {
+        // A first batch that was never complete is nothing; any other trace may be of events.
+        let is_torn = summary.header.is_some() && !summary.has_damaged_end;
+        if summary.range.is_none() && summary.torn_bytes > 0 && !is_torn {
             let path = quarantine_log(layout, number)?;
             report.notes.push(format!(
                 "nothing can be read of the log {number:020}: events recorded in it are lost, how \

@@ -22,7 +22,8 @@ use crate::recovery::LeftLog;
 #[derive(Debug)]
 pub(crate) struct Next {
     pub identity: Identity,
-    pub lsn: Lsn,
+    /// `None` if nothing tells, and nothing is to be recorded.
+    pub lsn: Option<Lsn>,
     /// Whether there was no WAL before.
     pub created: bool,
     /// What the operator should know of it.
@@ -45,16 +46,18 @@ pub(crate) fn decide(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            begin(layout, Some(identity), left, why)
+            begin(layout, Some(identity), left, &why)
         }
         Stored::Sound(identity) | Stored::Copied(identity) => {
             match next_lsn(layout, identity.id, identity.next_lsn, left)? {
-                Some(lsn) => go_on(layout, left, identity.clone(), lsn, None),
-                None => begin(layout, Some(identity), left, unknown_lsn(identity.id)),
+                None if is_to_append => {
+                    begin(layout, Some(identity), left, &unknown_lsn(identity.id))
+                }
+                lsn => go_on(layout, left, identity.clone(), lsn, None),
             }
         }
         Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
-            let lsn = next_lsn(layout, *id, None, left)?.unwrap_or_default();
+            let lsn = next_lsn(layout, *id, None, left)?;
             go_on(layout, left, Identity::new(*id), lsn, None)
         }
         Stored::Old(_) | Stored::Damaged | Stored::Missing => {
@@ -68,17 +71,21 @@ pub(crate) fn decide(
             {
                 let id = identity.id;
                 let note = format!("{path} {problem}; the logs tell the WAL {id}, which goes on");
-                return go_on(layout, left, identity, lsn, Some(note));
+                return go_on(layout, left, identity, Some(lsn), Some(note));
+            }
+            if !is_to_append {
+                let identity = look(layout)?.unwrap_or_else(|| Identity::new(WalId::random()));
+                return go_on(layout, left, identity, None, None);
             }
             let nothing_left = layout.sealed_names()?.is_empty()
                 && left.iter().all(|log| log.summary.events().is_none());
             if *stored == Stored::Missing && nothing_left {
-                let mut next = begin(layout, None, left, String::new())?;
+                let mut next = begin(layout, None, left, "")?;
                 (next.created, next.notes) = (true, Vec::new());
                 return Ok(next);
             }
             let old = if let Stored::Old(id) = stored { Some(Identity::new(*id)) } else { None };
-            begin(layout, old.as_ref(), left, format!("{path} {problem}"))
+            begin(layout, old.as_ref(), left, &format!("{path} {problem}"))
         }
     }
 }
@@ -150,7 +157,7 @@ fn go_on(
     layout: &Layout,
     left: &[LeftLog],
     identity: Identity,
-    lsn: Lsn,
+    lsn: Option<Lsn>,
     note: Option<String>,
 ) -> Result<Next, WalError> {
     // Once nothing of another identity is left, names need not tell the two apart.
@@ -173,7 +180,7 @@ fn begin(
     layout: &Layout,
     old: Option<&Identity>,
     left: &[LeftLog],
-    why: String,
+    why: &str,
 ) -> Result<Next, WalError> {
     let mut earlier = match old {
         Some(old) => std::iter::once(old.id).chain(old.earlier.iter().copied()).collect(),
@@ -189,7 +196,7 @@ fn begin(
     );
     let identity =
         Identity { own_names, earlier: earlier.into_iter().collect(), ..Identity::new(id) };
-    Ok(Next { identity, lsn: Lsn(0), created: false, notes: vec![note] })
+    Ok(Next { identity, lsn: Some(Lsn(0)), created: false, notes: vec![note] })
 }
 
 /// The LSN after everything local of this id: by the logs, by what a clean stop has noted, and by

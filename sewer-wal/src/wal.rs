@@ -100,6 +100,8 @@ impl Wal {
         let (engine, min_free_bytes) = (options.engine, options.min_free_bytes);
         let purpose = Purpose::Append { log_bytes: first_bytes, min_free_bytes };
         let Recovered { log, identity, report } = recover(&layout, engine, purpose)?;
+        let (log, next_lsn) =
+            log.zip(report.next_lsn).expect("to append, recovery begins a log with an LSN");
         let sealer = Sealer::start(layout.clone(), identity.clone(), engine, min_free_bytes)
             .context("start the sealer of", layout.root())?;
         let mut wal = Self {
@@ -109,7 +111,7 @@ impl Wal {
             options,
             current: Current { log, since: None },
             spare: Spare::Asked(Instant::now()),
-            next_lsn: report.next_lsn,
+            next_lsn,
             sealer,
             look_at: Instant::now() + PLACE_LOOK,
             poisoned_by: None,
@@ -355,8 +357,10 @@ fn note_next_lsn(layout: &Layout, identity: &Identity, next: Lsn) -> Result<(), 
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
     let _lock = WalLock::acquire(layout)?;
     let Recovered { identity, report, .. } = recover(layout, Engine::Auto, Purpose::Seal)?;
-    if !lock::is_copy(layout)? {
-        note_next_lsn(layout, &identity, report.next_lsn)?;
+    if let Some(next) = report.next_lsn
+        && !lock::is_copy(layout)?
+    {
+        note_next_lsn(layout, &identity, next)?;
     }
     Ok(report)
 }

@@ -10,7 +10,7 @@ use crate::event::{self, EVENT_BYTES_MAX};
 use crate::lsn::{Lsn, LsnRange};
 
 /// The data of a batch header before the lengths of the events.
-const FIXED_BYTES: usize = 16 + 8 + 4 + 4;
+const FIXED_BYTES: usize = 16 + 8 + 8 + 4 + 4;
 /// Where the batch header's data begins.
 const HEADER_AT: usize = ENTRY_HEAD + 5;
 /// Where the salt stands in a batch, for those who search for one.
@@ -56,19 +56,31 @@ fn crc_of_zeros(length: usize) -> u32 {
     CRCS[length]
 }
 
+/// The place of a batch in its log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchPlace {
+    pub salt: Salt,
+    /// The first LSN of the log.
+    pub base: Lsn,
+    /// The first LSN of the batch.
+    pub first: Lsn,
+    /// The id of the batch's entry.
+    pub id: u64,
+}
+
 /// Fills in the data of a batch header: `events` are the encoded events of a batch that takes
 /// `length` bytes in its file. `data` has room for it and no more.
 pub(crate) fn put_header<'a>(
     data: &mut [u8],
-    salt: Salt,
-    first: Lsn,
+    place: BatchPlace,
     length: usize,
     events: impl ExactSizeIterator<Item = &'a [u8]>,
 ) {
     let narrow = |number: usize| u32::try_from(number).expect("a batch is under 4 GiB");
     let mut out = Output { bytes: data, at: 0 };
-    out.put(&salt.0);
-    out.put(&first.0.to_le_bytes());
+    out.put(&place.salt.0);
+    out.put(&place.base.0.to_le_bytes());
+    out.put(&place.first.0.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
     out.put(&narrow(events.len()).to_le_bytes());
     for event in events {
@@ -86,22 +98,20 @@ pub(crate) const fn header_bytes(events: usize) -> usize {
 /// [`length_in`] the form; `bytes` must have room for that.
 pub(crate) fn put_batch<'a>(
     bytes: &mut [u8],
-    salt: Salt,
     form: Form,
-    id: u64,
-    first: Lsn,
+    place: BatchPlace,
     unpadded: usize,
     events: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
 ) -> usize {
     let length = length_in(form, unpadded);
     let mut out = Output { bytes, at: 0 };
     out.put(&[ENTRY]);
-    out.put(&id.to_le_bytes());
+    out.put(&place.id.to_le_bytes());
     let header = header_bytes(events.len());
     out.put(&[CHUNK]);
     out.put(&u32::try_from(header).expect("a batch is under 4 GiB").to_le_bytes());
     let data = &mut out.bytes[out.at..out.at + header];
-    put_header(data, salt, first, length, events.clone());
+    put_header(data, place, length, events.clone());
     let crc = crc32c::crc32c(data);
     out.at += header;
     out.put(&crc.to_le_bytes());
@@ -131,15 +141,19 @@ pub(crate) fn parse_batch(
     slots.clear();
     let header = parse_header(bytes, salt)?;
     let (fixed, lengths) = header.split_at(FIXED_BYTES);
-    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("32 bytes"));
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
     let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
-    let first = u64::from_le_bytes(*fixed[16..].first_chunk().expect("32 bytes"));
-    let (length, count) = (u32_at(24) as usize, u32_at(28) as usize);
+    let lsn_at = |at: usize| {
+        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
+        Lsn::checked(number).ok_or(NoEntry::Invalid("LSN out of range"))
+    };
+    let (base, first) = (lsn_at(16)?, lsn_at(24)?);
+    let (length, count) = (u32_at(32) as usize, u32_at(36) as usize);
     if lengths.len() != 4 * count {
         return Err(NoEntry::Invalid("count of a batch"));
     }
-    let range = Lsn::checked(first)
-        .and_then(|first| LsnRange::checked(first, count as u64))
+    let range = LsnRange::checked(first, count as u64)
+        .filter(|range| base <= range.first)
         .ok_or(NoEntry::Invalid("LSN out of range"))?;
     let lengths = lengths.as_chunks::<4>().0.iter().map(|four| u32::from_le_bytes(*four) as usize);
     let data: usize = lengths.clone().sum();
@@ -156,7 +170,7 @@ pub(crate) fn parse_batch(
         slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
         at = end + 4;
     }
-    Ok(Entry { id, range, length, compact_bytes })
+    Ok(Entry { id, base: Some(base), range, length, compact_bytes })
 }
 
 /// The data of the batch header at the start of `bytes`, once it is sure to be one of this log.
@@ -207,6 +221,21 @@ pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
     })
 }
 
+/// Whether what stands behind the last batch of a log is a batch whose header, in one sector, is
+/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` is what there
+/// is of it.
+pub(crate) fn is_damaged_header(bytes: &[u8]) -> bool {
+    let Some(sector) = bytes.get(..SECTOR) else { return false };
+    let length = u32::from_le_bytes(*sector[ENTRY_HEAD + 1..].first_chunk().expect("512 bytes"));
+    let length = length as usize;
+    if sector[ENTRY_HEAD] != CHUNK {
+        return sector.iter().any(|&byte| byte != 0);
+    }
+    let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
+    let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
+    crc.is_some_and(|crc| crc32c::crc32c(data) != crc)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +253,8 @@ mod tests {
         let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
         let mut bytes = vec![0xee; length_in(form, unpadded)];
         let events = events.iter().map(Vec::as_slice);
-        assert_eq!(put_batch(&mut bytes, SALT, form, 7, Lsn(5), unpadded, events), bytes.len());
+        let place = BatchPlace { salt: SALT, base: Lsn(3), first: Lsn(5), id: 7 };
+        assert_eq!(put_batch(&mut bytes, form, place, unpadded, events), bytes.len());
         bytes
     }
 
@@ -235,8 +265,8 @@ mod tests {
         assert_eq!(bytes.len(), BLOCK);
         let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
         let header =
-            [&[0x5a; 16][..], b"\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0", &length(&a), &length(&b)]
-                .concat();
+            [&[0x5a; 16][..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
+        let header = [&header[..], &length(&a), &length(&b)].concat();
         let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
         let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;
         let zeros = vec![0; BLOCK - used - 9];
@@ -269,7 +299,8 @@ mod tests {
         let bytes = batch(Form::Compact, &[event(b"a"), event(b"")]);
         let mut slots = Vec::new();
         let entry = parse_batch(&bytes, SALT, Form::Compact, &mut slots).unwrap();
-        assert_eq!((entry.id, entry.range), (7, LsnRange::new(Lsn(5), 2)));
+        assert_eq!((entry.id, entry.base), (7, Some(Lsn(3))));
+        assert_eq!(entry.range, LsnRange::new(Lsn(5), 2));
         for cut in 0..bytes.len() {
             let cut = &bytes[..cut];
             assert_eq!(parse_batch(cut, SALT, Form::Compact, &mut slots), Err(NoEntry::Incomplete));

@@ -112,8 +112,8 @@ impl Footer {
     }
 
     /// Whether it is the footer of the data that `crc` has seen.
-    pub(crate) fn is_of(&self, crc: crc32fast::Hasher) -> bool {
-        self.encode(&crc).ends_with(&self.crc.to_le_bytes())
+    pub(crate) fn is_of(&self, crc: &crc32fast::Hasher) -> bool {
+        self.encode(crc).ends_with(&self.crc.to_le_bytes())
     }
 
     /// Reads a footer, which is all of `bytes`. The CRC of the file is not checked: that takes the
@@ -177,8 +177,11 @@ impl Footer {
                 result => result.context("read footer of", path)?,
             }
             match Self::decode(&bytes) {
-                // More events than bytes: a damaged count must not number what was never written.
-                Ok(footer) if footer.data_bytes == start && footer.count <= start => {
+                // A damaged count of format 1 must not number what was never written.
+                Ok(footer)
+                    if footer.data_bytes == start
+                        && (footer.version > 1 || footer.count <= start) =>
+                {
                     return Ok(Some(footer));
                 }
                 // A newer version keeps its CRC at the end; without it, this is a damaged footer.

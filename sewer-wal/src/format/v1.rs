@@ -48,7 +48,7 @@ pub(crate) fn parse_entry(bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, 
     if cursor.byte()? != END {
         return Err(NoEntry::Invalid("no end marker"));
     }
-    Ok(Entry { id, range, length: cursor.at, compact_bytes: cursor.at })
+    Ok(Entry { id, base: None, range, length: cursor.at, compact_bytes: cursor.at })
 }
 
 fn decode_header(data: &[u8], intact: bool) -> Result<LsnRange, NoEntry> {

@@ -7,11 +7,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use super::direct::is_refused;
 use super::{Engine, Writer};
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::batch::length_in;
+use crate::format::batch::{BatchPlace, length_in};
 use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::format::{LOG_START, Salt};
@@ -63,8 +64,14 @@ impl ActiveLog {
             LogHeader { wal_id: identity.id, segment: number, descriptor: Some(descriptor) };
         // The footer fits as well, so that sealing never needs a new block.
         let room = data_bytes.saturating_add((LOG_START + FOOTER_BYTES) as u64);
-        let writer =
-            Writer::create(engine, &path, &header, descriptor, room).context("make", &path)?;
+        let writer = Writer::create(engine, &path, &header, descriptor, room);
+        if let Err(error) = &writer
+            && engine == Engine::Direct
+            && is_refused(error)
+        {
+            return Err(WalError::NoDirectIo { dir: layout.root().to_path_buf() });
+        }
+        let writer = writer.context("make", &path)?;
         sync_dir(&dir)?;
         let data = fs::metadata(&path).context("stat", &path)?;
         let mut crc = crc32fast::Hasher::new();
@@ -92,9 +99,11 @@ impl ActiveLog {
         let unpadded = batch.framed_bytes();
         debug_assert!(unpadded <= BATCH_BYTES_MAX, "the caller checks the size of a batch");
         let id = self.last_entry_id + 1;
+        let base = self.range.map_or(first, |range| range.first);
+        let place = BatchPlace { salt: self.salt, base, first, id };
         let written = self
             .writer
-            .append(self.salt, id, first, batch)
+            .append(place, batch)
             .context("append to", &self.layout.log_file(self.header.segment))?;
         let length = length_in(Form::Log, unpadded) as u64;
         self.last_entry_id = id;
@@ -113,6 +122,11 @@ impl ActiveLog {
             *of_all = (of_all.0.min(first), of_all.1.max(last));
         }
         Ok(())
+    }
+
+    /// What writes it.
+    pub(crate) fn engine(&self) -> Engine {
+        self.writer.engine()
     }
 
     /// The segment's number.
@@ -148,6 +162,7 @@ impl ActiveLog {
             range: self.range,
             damage: Vec::new(),
             torn_bytes: 0,
+            has_damaged_end: false,
             timestamps: self.timestamps,
             data_end: self.bytes,
             compact_end: COMPACT_START as u64 + self.compact_bytes,

@@ -15,10 +15,9 @@ use nix::fcntl::OFlag;
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{FILE_MODE, set_file_mode};
-use crate::format::batch::put_batch;
+use crate::format::batch::{BatchPlace, put_batch};
 use crate::format::header::{Descriptor, Form, LogHeader};
-use crate::format::{BLOCK, LOG_START, Salt};
-use crate::lsn::Lsn;
+use crate::format::{BLOCK, LOG_START};
 
 /// What a new file is filled with at once. After each piece the disk is left for as long as the
 /// piece took, so that the commits of another log get their turn.
@@ -50,15 +49,9 @@ impl DirectLog {
         Ok(Self { file, buffer, bytes: LOG_START as u64 })
     }
 
-    pub(super) fn append(
-        &mut self,
-        salt: Salt,
-        id: u64,
-        first: Lsn,
-        batch: &Batch,
-    ) -> io::Result<&[u8]> {
+    pub(super) fn append(&mut self, place: BatchPlace, batch: &Batch) -> io::Result<&[u8]> {
         let (buffer, unpadded) = (self.buffer.bytes_mut(), batch.framed_bytes());
-        let length = put_batch(buffer, salt, Form::Log, id, first, unpadded, batch.events());
+        let length = put_batch(buffer, Form::Log, place, unpadded, batch.events());
         let blocks = &self.buffer.bytes()[..length];
         self.file.write_all_at(blocks, self.bytes)?;
         self.file.sync_data()?;

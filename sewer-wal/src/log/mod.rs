@@ -14,9 +14,8 @@ use serde::{Deserialize, Serialize};
 use self::direct::DirectLog;
 use self::okaywal::OkaywalLog;
 use crate::batch::Batch;
-use crate::format::Salt;
+use crate::format::batch::BatchPlace;
 use crate::format::header::{Descriptor, LogHeader};
-use crate::lsn::Lsn;
 
 /// The way in which logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +33,7 @@ pub enum Engine {
 /// What writes one log.
 #[derive(Debug)]
 enum Writer {
-    Direct(DirectLog),
+    Direct(Box<DirectLog>),
     Okaywal(OkaywalLog),
 }
 
@@ -49,7 +48,10 @@ impl Writer {
         bytes: u64,
     ) -> io::Result<Self> {
         match engine {
-            Engine::Direct => DirectLog::create(path, header, descriptor, bytes).map(Self::Direct),
+            Engine::Direct => {
+                let log = DirectLog::create(path, header, descriptor, bytes)?;
+                Ok(Self::Direct(Box::new(log)))
+            }
             Engine::Okaywal => {
                 OkaywalLog::create(path, header, descriptor, bytes).map(Self::Okaywal)
             }
@@ -62,18 +64,19 @@ impl Writer {
         }
     }
 
-    /// Writes a batch as the entry with this id, and returns once it is on stable storage: the
-    /// bytes that were written, if the engine tells. After an error it must not be called again.
-    fn append(
-        &mut self,
-        salt: Salt,
-        id: u64,
-        first: Lsn,
-        batch: &Batch,
-    ) -> io::Result<Option<&[u8]>> {
+    fn engine(&self) -> Engine {
         match self {
-            Self::Direct(log) => log.append(salt, id, first, batch).map(Some),
-            Self::Okaywal(log) => log.append(salt, id, first, batch).map(|()| None),
+            Self::Direct(_) => Engine::Direct,
+            Self::Okaywal(_) => Engine::Okaywal,
+        }
+    }
+
+    /// Writes a batch in its place, and returns once it is on stable storage: the
+    /// bytes that were written, if the engine tells. After an error it must not be called again.
+    fn append(&mut self, place: BatchPlace, batch: &Batch) -> io::Result<Option<&[u8]>> {
+        match self {
+            Self::Direct(log) => log.append(place, batch).map(Some),
+            Self::Okaywal(log) => log.append(place, batch).map(|()| None),
         }
     }
 }

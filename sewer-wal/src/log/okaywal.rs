@@ -16,10 +16,9 @@ use okaywal::{Configuration, LogVoid, WriteAheadLog};
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::FILE_MODE;
-use crate::format::batch::{header_bytes, length_in, padding_in, put_header};
+use crate::format::BLOCK;
+use crate::format::batch::{BatchPlace, header_bytes, length_in, padding_in, put_header};
 use crate::format::header::{Descriptor, Form, LogHeader};
-use crate::format::{BLOCK, Salt};
-use crate::lsn::Lsn;
 
 /// A log that okaywal writes.
 #[derive(Debug)]
@@ -56,23 +55,17 @@ impl OkaywalLog {
         Ok(this)
     }
 
-    pub(super) fn append(
-        &mut self,
-        salt: Salt,
-        id: u64,
-        first: Lsn,
-        batch: &Batch,
-    ) -> io::Result<()> {
+    pub(super) fn append(&mut self, place: BatchPlace, batch: &Batch) -> io::Result<()> {
         static ZEROS: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
         let unpadded = batch.framed_bytes();
         let mut header = std::mem::take(&mut self.header);
         header.resize(header_bytes(batch.len()), 0);
         let length = length_in(Form::Log, unpadded);
-        put_header(&mut header, salt, first, length, batch.events());
+        put_header(&mut header, place, length, batch.events());
         let padding = padding_in(Form::Log, unpadded).map(|length| &ZEROS[..length]);
         let chunks: Vec<_> =
             std::iter::once(&header[..]).chain(batch.events()).chain(padding).collect();
-        let result = self.commit(id, &chunks);
+        let result = self.commit(place.id, &chunks);
         drop(chunks);
         self.header = header;
         result

@@ -17,7 +17,7 @@ impl SegmentReader {
         };
         let stopped_at = self.window.offset();
         self.window.skip_to(footer.data_bytes).context("read", &self.path)?;
-        self.is_as_sealed = footer.is_of(self.window.crc());
+        self.is_as_sealed = footer.is_of(&self.window.crc());
         let end = footer.range().end;
         let none = LsnRange::new(end, 0);
         // Until the CRC of the whole file has been found right, a footer of format 1 may itself be

@@ -209,11 +209,13 @@ impl SegmentReader {
         };
         // A running pixel may have completed the batch since it was looked at: batches become
         // visible in order, so once a later one is there, this one is as it will ever be.
-        self.window.reread().context("read", &self.path)?;
-        if let Ok(entry) = self.parse()?
-            && self.window.offset() + entry.length as u64 <= candidate
-        {
-            return Ok(Some(entry));
+        if self.kind == Kind::Active {
+            self.window.reread().context("read", &self.path)?;
+            if let Ok(entry) = self.parse()?
+                && self.window.offset() + entry.length as u64 <= candidate
+            {
+                return Ok(Some(entry));
+            }
         }
         let lost = self.lost_before(&entry, candidate);
         let unreadable = self.window.is_unreadable(&(offset..candidate));
@@ -223,11 +225,12 @@ impl SegmentReader {
         self.parse().map(Result::ok)
     }
 
-    /// The LSNs between what was read and a batch found at `at`. Those before the first batch that
-    /// was read are told by names and neighbours, which may be wrong.
+    /// The LSNs between what was read and a batch found at `at`. Before the first batch that was
+    /// read the batch itself tells; in format 1 only names and neighbours do, which may be wrong.
     fn lost_before(&self, entry: &Entry, at: u64) -> LsnRange {
-        let expected = Place { lsn: self.next.lsn.or(self.expected_first), ..self.next };
-        let first = expected.lsn.filter(|_| expected.can_be(entry, at));
+        let first = self.next.lsn.or(entry.base).or(self.expected_first);
+        let expected = Place { lsn: first, ..self.next };
+        let first = first.filter(|_| expected.can_be(entry, at));
         LsnRange { first: first.unwrap_or(entry.range.first), end: entry.range.first }
     }
 

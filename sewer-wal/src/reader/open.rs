@@ -79,13 +79,22 @@ impl SegmentReader {
             Err(HeaderError::Encoding) => {
                 return Err(WalError::Encoding { path: self.path.clone() });
             }
-            // A spare whose preparation was cut off is empty or all zeros: no damage, no batch.
-            Err(HeaderError::NotALog) if self.kind == Kind::Active && self.window.all_zero() => {}
+            // A spare whose preparation was cut off has nothing where batches are: no damage.
+            Err(HeaderError::NotALog) if self.kind == Kind::Active && self.begins_empty() => {}
             Err(HeaderError::NotALog) => self.do_without_header(),
         }
         self.data_end = self.window.offset();
         self.next.offset = self.data_end;
         Ok(())
+    }
+
+    /// Whether there is nothing but zeros where the first batch of a log would be. In format 1 that
+    /// is in the first block.
+    fn begins_empty(&self) -> bool {
+        let bytes = self.window.bytes();
+        let start = if Decoder::begins_as_v1(bytes) { 0 } else { LOG_START.min(bytes.len()) };
+        let place = start as u64..bytes.len() as u64;
+        !self.window.is_unreadable(&place) && bytes[start..].iter().all(|&byte| byte == 0)
     }
 
     /// The footer repeats the salt; and a file of format 1 can be told by its first entry.

@@ -14,7 +14,9 @@ use nix::errno::Errno;
 
 use crate::format::BLOCK;
 
+/// What is read at once, at most; a view that looks ahead begins with less.
 const FILL_BYTES: usize = 256 << 10;
+const FIRST_FILL_AHEAD_BYTES: usize = 16 << 10;
 
 /// The bytes of a file from [`Self::offset`] as far as they have been read.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct Window {
     /// Where reading stops although the file may go on.
     limit: u64,
     buffer: Vec<u8>,
+    fill_bytes: usize,
     /// The start of the view within the buffer.
     start: usize,
     /// The offset in the file of the view's start.
@@ -34,17 +37,30 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(file: File, limit: u64) -> Self {
-        Self::starting_at(Arc::new(file), limit, 0)
-    }
-
-    fn starting_at(file: Arc<File>, limit: u64, offset: u64) -> Self {
-        let (buffer, crc) = (Vec::new(), crc32fast::Hasher::new());
-        Self { file, limit, buffer, start: 0, offset, crc, unreadable: Vec::new() }
+        Self {
+            file: Arc::new(file),
+            limit,
+            buffer: Vec::new(),
+            fill_bytes: FILL_BYTES,
+            start: 0,
+            offset: 0,
+            crc: crc32fast::Hasher::new(),
+            unreadable: Vec::new(),
+        }
     }
 
     /// A second view, for looking ahead, that begins at `offset` in the file.
     pub(crate) fn look_ahead(&self, offset: u64) -> Self {
-        Self::starting_at(Arc::clone(&self.file), self.limit, offset)
+        Self {
+            file: Arc::clone(&self.file),
+            limit: self.limit,
+            buffer: Vec::new(),
+            fill_bytes: FIRST_FILL_AHEAD_BYTES,
+            start: 0,
+            offset,
+            crc: crc32fast::Hasher::new(),
+            unreadable: Vec::new(),
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -61,11 +77,6 @@ impl Window {
         self.crc.clone()
     }
 
-    /// Whether nothing but zeros has been read, and all of it could be.
-    pub(crate) fn all_zero(&self) -> bool {
-        self.unreadable.is_empty() && self.bytes().iter().all(|&byte| byte == 0)
-    }
-
     /// Whether some of these bytes, by offset in the file, could not be read.
     pub(crate) fn is_unreadable(&self, bytes: &Range<u64>) -> bool {
         self.unreadable.iter().any(|bad| bad.start < bytes.end && bytes.start < bad.end)
@@ -80,7 +91,8 @@ impl Window {
         let held = self.buffer.len();
         let at = self.offset + held as u64;
         let ahead = usize::try_from(self.limit.saturating_sub(at)).unwrap_or(usize::MAX);
-        self.buffer.resize(held + ahead.min(FILL_BYTES.max(held)), 0);
+        self.buffer.resize(held + ahead.min(self.fill_bytes.max(held)), 0);
+        self.fill_bytes = (2 * self.fill_bytes).min(FILL_BYTES);
         let result = match read_at(&self.file, &mut self.buffer[held..], at) {
             Err(e) if is_bad_sector(&e) => self.fill_by_blocks(held),
             result => result,

@@ -8,7 +8,7 @@ use super::LogSummary;
 use crate::batch::BATCH_BYTES_MAX;
 use crate::durable::create_file;
 use crate::error::{IoContext, WalError};
-use crate::format::batch::put_batch;
+use crate::format::batch::{BatchPlace, put_batch};
 use crate::format::footer::Footer;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
@@ -68,9 +68,9 @@ fn write(
         next = batch.range.end;
         // An empty one only carries the next LSN.
         if !batch.range.is_empty() {
-            let (first, bytes) = (batch.range.first, batch.compact_bytes);
-            let salt = descriptor.salt;
-            let length = put_batch(&mut buffer, salt, Form::Compact, id, first, bytes, events);
+            let (salt, base) = (descriptor.salt, footer.base);
+            let place = BatchPlace { salt, base, first: batch.range.first, id };
+            let length = put_batch(&mut buffer, Form::Compact, place, batch.compact_bytes, events);
             out.put(&buffer[..length]).context("write", path)?;
             id += 1;
         }

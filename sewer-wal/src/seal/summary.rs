@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::error::{IoContext, WalError};
 use crate::event::Event;
+use crate::format::LOG_START;
+use crate::format::batch::is_damaged_header;
 use crate::format::footer::{FOOTER_BYTES, Footer};
 use crate::format::header::{COMPACT_START, LogHeader};
 use crate::layout::Layout;
@@ -22,6 +24,8 @@ pub(crate) struct LogSummary {
     pub damage: Vec<Damage>,
     /// The bytes behind the last complete batch up to the last that is not zero or not readable.
     pub torn_bytes: u64,
+    /// Whether a batch that was complete stands behind the last one that can be read.
+    pub has_damaged_end: bool,
     pub timestamps: Option<(i64, i64)>,
     /// The end of the last complete batch, in bytes from the start of the file.
     pub data_end: u64,
@@ -66,18 +70,23 @@ pub(crate) fn summarise(
                 compact_end += batch.compact_bytes as u64;
                 for event in batch.events().filter_map(|(_, bytes)| Event::decode(bytes).ok()) {
                     let at = event.timestamp_ms;
-                    let (first, last) = timestamps.get_or_insert((at, at));
-                    *first = at.min(*first);
-                    *last = at.max(*last);
+                    let (earliest, latest) = timestamps.get_or_insert((at, at));
+                    *earliest = at.min(*earliest);
+                    *latest = at.max(*latest);
                 }
             }
         }
     }
+    let header = reader.header();
+    // Without a header nothing is read; what there is begins where a log has its first batch.
+    let from = if header.is_some() { reader.data_end() } else { LOG_START as u64 };
+    let (torn_bytes, has_damaged_end) = what_follows(&path, from)?;
     Ok(LogSummary {
-        header: reader.header(),
+        header,
         range: base.zip(end).map(|(first, end)| LsnRange { first, end }),
         damage,
-        torn_bytes: torn_bytes(&path, reader.data_end())?,
+        torn_bytes,
+        has_damaged_end: has_damaged_end && header.is_some_and(|h| h.descriptor.is_some()),
         timestamps,
         data_end: reader.data_end(),
         compact_end,
@@ -85,11 +94,12 @@ pub(crate) fn summarise(
     })
 }
 
-/// How far behind `data_end` something else than zeros and than a footer is found.
-fn torn_bytes(path: &Path, data_end: u64) -> Result<u64, WalError> {
+/// How far behind `data_end` something else than zeros and than a footer is found, and whether that
+/// begins with a damaged batch.
+fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
     let file = File::open(path).context("open", path)?;
     let mut window = Window::new(file, u64::MAX).look_ahead(data_end);
-    let mut torn = 0;
+    let (mut torn, mut is_damaged) = (0, false);
     while window.fill().context("read", path)? {
         let begin = window.offset() - data_end;
         let footer = window.bytes().get(..FOOTER_BYTES).filter(|_| begin == 0);
@@ -103,10 +113,14 @@ fn torn_bytes(path: &Path, data_end: u64) -> Result<u64, WalError> {
             torn = begin + (own + last) as u64 + 1;
         }
         let all = window.offset()..window.offset() + window.bytes().len() as u64;
+        if begin == 0 {
+            let first = all.start..all.start + 1;
+            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes);
+        }
         if window.is_unreadable(&all) {
             torn = all.end - data_end;
         }
         window.consume(window.bytes().len());
     }
-    Ok(torn)
+    Ok((torn, is_damaged))
 }
