@@ -242,7 +242,10 @@ fn a_segment_has_hardly_any_padding_and_a_log_none_within_what_is_acknowledged()
             let sealed = fs::metadata(layout.sealed_file(Lsn(0))).unwrap().size();
             // Header and footer are the same whatever is in between.
             let most = unpadded * 10 / 9 + LOG_START as u64 + 2 * BLOCK as u64 + 100;
-            assert!(sealed <= most, "{engine:?}, {count} of {bytes}: {sealed} for {unpadded} bytes");
+            assert!(
+                sealed <= most,
+                "{engine:?}, {count} of {bytes}: {sealed} for {unpadded} bytes"
+            );
             assert_eq!(sealed_lsns(&layout).len() as u64, 20 * count);
         }
     }
