@@ -1,6 +1,8 @@
 //! A log being written, and the two engines that write it, byte for byte the same.
 
 pub(crate) mod active;
+#[cfg(test)]
+mod conformance;
 mod direct;
 mod okaywal;
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::summary::{LogSummary, summarise};
 
-use crate::durable::sync_dir;
+use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
 use crate::format::footer::Footer;
 use crate::format::header::LogHeader;
@@ -140,6 +140,7 @@ pub(crate) fn remove_log(layout: &Layout, number: u64) -> Result<(), WalError> {
 /// Moves a log that nothing can be read of to `quarantine/`, where a person may look at it.
 pub(crate) fn quarantine_log(layout: &Layout, number: u64) -> Result<PathBuf, WalError> {
     let name = format!("log-{number:020}-{:08x}", rand::random::<u32>());
+    create_dir_durably(&layout.quarantine_dir())?;
     let target = layout.quarantine_dir().join(name);
     fs::rename(layout.log_file(number), &target).context("quarantine", &target)?;
     sync_dir(&layout.quarantine_dir())?;
