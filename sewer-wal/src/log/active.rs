@@ -29,8 +29,6 @@ const PADDING_COUNTED_MAX: u64 = 64 << 10;
 /// A log that takes batches.
 #[derive(Debug)]
 pub(crate) struct ActiveLog {
-    /// The WAL's directory.
-    root: PathBuf,
     path: PathBuf,
     header: LogHeader,
     salt: Salt,
@@ -80,7 +78,6 @@ impl ActiveLog {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&header.encode(descriptor));
         Ok(Self {
-            root: layout.root().to_path_buf(),
             path,
             header,
             salt,
@@ -145,7 +142,8 @@ impl ActiveLog {
     /// # Errors
     /// [`WalError::Removed`] if it is not, [`WalError::Io`] if that cannot be told.
     pub(crate) fn check_place(&self) -> Result<(), WalError> {
-        let removed = || WalError::Removed { dir: self.root.clone() };
+        let root = self.path.ancestors().nth(3).unwrap_or(&self.path);
+        let removed = || WalError::Removed { dir: root.to_path_buf() };
         match fs::metadata(&self.path) {
             Ok(data) if (data.dev(), data.ino()) == self.file => Ok(()),
             Ok(_) => Err(removed()),
