@@ -68,13 +68,13 @@ pub(crate) struct BatchPlace {
     pub id: u64,
 }
 
-/// Fills in the data of a batch header: `events` are the encoded events of a batch that takes
-/// `length` bytes in its file. `data` has room for it and no more.
-pub(crate) fn put_header<'a>(
+/// Fills in the data of a batch header: `lengths` are those of the encoded events of a batch that
+/// takes `length` bytes in its file. `data` has room for it and no more.
+pub(crate) fn put_header(
     data: &mut [u8],
     place: BatchPlace,
     length: usize,
-    events: impl ExactSizeIterator<Item = &'a [u8]>,
+    lengths: impl ExactSizeIterator<Item = usize>,
 ) {
     let narrow = |number: usize| u32::try_from(number).expect("a batch is under 4 GiB");
     let mut out = Output { bytes: data, at: 0 };
@@ -82,9 +82,9 @@ pub(crate) fn put_header<'a>(
     out.put(&place.base.0.to_le_bytes());
     out.put(&place.first.0.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
-    out.put(&narrow(events.len()).to_le_bytes());
-    for event in events {
-        out.put(&narrow(event.len()).to_le_bytes());
+    out.put(&narrow(lengths.len()).to_le_bytes());
+    for length in lengths {
+        out.put(&narrow(length).to_le_bytes());
     }
     debug_assert_eq!(out.at, out.bytes.len());
 }
@@ -105,16 +105,7 @@ pub(crate) fn put_batch<'a>(
 ) -> usize {
     let length = length_in(form, unpadded);
     let mut out = Output { bytes, at: 0 };
-    out.put(&[ENTRY]);
-    out.put(&place.id.to_le_bytes());
-    let header = header_bytes(events.len());
-    out.put(&[CHUNK]);
-    out.put(&u32::try_from(header).expect("a batch is under 4 GiB").to_le_bytes());
-    let data = &mut out.bytes[out.at..out.at + header];
-    put_header(data, place, length, events.clone());
-    let crc = crc32c::crc32c(data);
-    out.at += header;
-    out.put(&crc.to_le_bytes());
+    begin(&mut out, place, length, events.clone().map(<[u8]>::len));
     for event in events {
         out.put_chunk(event);
     }
@@ -128,6 +119,41 @@ pub(crate) fn put_batch<'a>(
     out.put(&[END]);
     debug_assert_eq!(out.at, length);
     out.at
+}
+
+/// Writes a batch without padding, of events whose lengths and chunks are given; returns its length.
+pub(crate) fn put_chunks(
+    bytes: &mut [u8],
+    place: BatchPlace,
+    length: usize,
+    lengths: impl ExactSizeIterator<Item = usize>,
+    chunks: &[u8],
+) -> usize {
+    let mut out = Output { bytes, at: 0 };
+    begin(&mut out, place, length, lengths);
+    out.put(chunks);
+    out.put(&[END]);
+    debug_assert_eq!(out.at, length);
+    out.at
+}
+
+/// Writes everything before the first event of a batch that takes `length` bytes.
+fn begin(
+    out: &mut Output<'_>,
+    place: BatchPlace,
+    length: usize,
+    lengths: impl ExactSizeIterator<Item = usize>,
+) {
+    out.put(&[ENTRY]);
+    out.put(&place.id.to_le_bytes());
+    let header = header_bytes(lengths.len());
+    out.put(&[CHUNK]);
+    out.put(&u32::try_from(header).expect("a batch is under 4 GiB").to_le_bytes());
+    let data = &mut out.bytes[out.at..out.at + header];
+    put_header(data, place, length, lengths);
+    let crc = crc32c::crc32c(data);
+    out.at += header;
+    out.put(&crc.to_le_bytes());
 }
 
 /// Reads the batch of the log with this salt at the start of `bytes` and puts its events' places

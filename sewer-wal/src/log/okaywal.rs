@@ -61,7 +61,7 @@ impl OkaywalLog {
         let mut header = std::mem::take(&mut self.header);
         header.resize(header_bytes(batch.len()), 0);
         let length = length_in(Form::Log, unpadded);
-        put_header(&mut header, place, length, batch.events());
+        put_header(&mut header, place, length, batch.events().map(<[u8]>::len));
         let padding = padding_in(Form::Log, unpadded).map(|length| &ZEROS[..length]);
         let chunks: Vec<_> =
             std::iter::once(&header[..]).chain(batch.events()).chain(padding).collect();

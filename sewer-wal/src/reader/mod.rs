@@ -82,10 +82,16 @@ impl<'a> BatchView<'a> {
         })
     }
 
-    /// All its events, if each is intact.
-    pub(crate) fn all(self) -> Option<impl ExactSizeIterator<Item = &'a [u8]> + Clone> {
+    /// The lengths of its events and their chunks, one behind the other, if each is intact.
+    pub(crate) fn chunks(
+        self,
+    ) -> Option<(impl ExactSizeIterator<Item = usize> + use<'a>, &'a [u8])> {
         let is_whole = self.slots.iter().all(|slot| slot.flaw.is_none());
-        is_whole.then(|| self.slots.iter().map(move |slot| &self.bytes[slot.start..slot.end]))
+        let chunks = match (self.slots.first(), self.slots.last()) {
+            (Some(first), Some(last)) => &self.bytes[first.start - 5..last.end + 4],
+            _ => &[],
+        };
+        is_whole.then(|| (self.slots.iter().map(|slot| slot.end - slot.start), chunks))
     }
 }
 
@@ -159,6 +165,12 @@ impl SegmentReader {
     /// The end of the last complete batch, in bytes from the start of the file.
     pub fn data_end(&self) -> u64 {
         self.data_end
+    }
+
+    /// Does without the CRC of the file, for one that is only copied.
+    pub(crate) fn without_crc(mut self) -> Self {
+        self.window.without_crc();
+        self
     }
 
     /// The CRC-32 of everything up to [`Self::data_end`]; call it when the end is reached.

@@ -1,5 +1,5 @@
-//! A moving view of a file: bytes are filled in at its end, consumed at its start, and hashed as
-//! they are consumed. Reading is by offset, so that one view does not disturb another.
+//! A moving view of a file: bytes are filled in at its end, consumed at its start, and hashed, if
+//! that is wanted, as they are consumed. Reading is by offset, so that one view does not disturb another.
 //!
 //! Blocks that the disk cannot read come as zeros, and are remembered.
 
@@ -30,7 +30,8 @@ pub(crate) struct Window {
     start: usize,
     /// The offset in the file of the view's start.
     offset: u64,
-    crc: crc32fast::Hasher,
+    /// Of everything consumed; `None` if nobody will ask.
+    crc: Option<crc32fast::Hasher>,
     /// What could not be read of the view, by offset in the file, in order.
     unreadable: Vec<Range<u64>>,
 }
@@ -44,7 +45,7 @@ impl Window {
             fill_bytes: FILL_BYTES,
             start: 0,
             offset: 0,
-            crc: crc32fast::Hasher::new(),
+            crc: Some(crc32fast::Hasher::new()),
             unreadable: Vec::new(),
         }
     }
@@ -58,7 +59,7 @@ impl Window {
             fill_bytes: FIRST_FILL_AHEAD_BYTES,
             start: 0,
             offset,
-            crc: crc32fast::Hasher::new(),
+            crc: None,
             unreadable: Vec::new(),
         }
     }
@@ -72,9 +73,14 @@ impl Window {
         self.offset
     }
 
-    /// The CRC-32 of everything consumed.
+    /// Gives up the CRC-32 of what is consumed.
+    pub(crate) fn without_crc(&mut self) {
+        self.crc = None;
+    }
+
+    /// The CRC-32 of everything consumed, for a view of which it was not given up.
     pub(crate) fn crc(&self) -> crc32fast::Hasher {
-        self.crc.clone()
+        self.crc.clone().expect("only views that look ahead or copy are not hashed")
     }
 
     /// Whether some of these bytes, by offset in the file, could not be read.
@@ -134,7 +140,9 @@ impl Window {
     /// `length` is at most that of [`Self::bytes`].
     pub(crate) fn consume(&mut self, length: usize) -> &[u8] {
         let passed = &self.buffer[self.start..self.start + length];
-        self.crc.update(passed);
+        if let Some(crc) = &mut self.crc {
+            crc.update(passed);
+        }
         self.start += length;
         self.offset += length as u64;
         let offset = self.offset;

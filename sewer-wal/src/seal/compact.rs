@@ -8,7 +8,7 @@ use super::LogSummary;
 use crate::batch::BATCH_BYTES_MAX;
 use crate::durable::{create_file, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::batch::{BatchPlace, put_batch};
+use crate::format::batch::{BatchPlace, put_chunks};
 use crate::format::footer::Footer;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
@@ -60,12 +60,12 @@ fn write(
     let file = BufWriter::with_capacity(256 << 10, file);
     let mut out = Hashed { file, crc: crc32fast::Hasher::new(), bytes: 0 };
     out.put(&header.encode(descriptor)).context("write", path)?;
-    let mut reader = SegmentReader::open(log, Kind::Active)?;
+    let mut reader = SegmentReader::open(log, Kind::Active)?.without_crc();
     let mut buffer = vec![0; BATCH_BYTES_MAX];
     let (mut id, mut next) = (header.first_entry_id(), footer.base);
     while let Some(item) = reader.next_item()? {
         let Item::Batch(batch) = item else { return Ok(None) };
-        let Some(events) = batch.all() else { return Ok(None) };
+        let Some((lengths, chunks)) = batch.chunks() else { return Ok(None) };
         if batch.range.first != next {
             return Ok(None);
         }
@@ -74,7 +74,7 @@ fn write(
         if !batch.range.is_empty() {
             let (salt, base) = (descriptor.salt, footer.base);
             let place = BatchPlace { salt, base, first: batch.range.first, id };
-            let length = put_batch(&mut buffer, Form::Compact, place, batch.compact_bytes, events);
+            let length = put_chunks(&mut buffer, place, batch.compact_bytes, lengths, chunks);
             out.put(&buffer[..length]).context("write", path)?;
             id += 1;
         }

@@ -20,7 +20,6 @@ const TIMESTAMP_MS: i64 = 1_700_000_000_000;
 /// If the WAL cannot be written.
 pub fn write(dir: &Path, bytes: u64) -> u64 {
     let options = WalOptions {
-        engine: sewer_wal::Engine::Auto,
         segment_bytes: 64 << 20,
         roll_interval: Duration::from_hours(1),
         min_free_bytes: 1 << 30,

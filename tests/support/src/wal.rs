@@ -18,7 +18,6 @@ const SEGMENT_BYTES: u64 = 1 << 30;
 /// If that cannot be done.
 pub fn append_segment<'a>(dir: &Path, events: impl IntoIterator<Item = Event<'a>>) {
     let options = WalOptions {
-        engine: sewer_wal::Engine::Auto,
         segment_bytes: SEGMENT_BYTES,
         roll_interval: Duration::from_hours(1),
         min_free_bytes: 0,
