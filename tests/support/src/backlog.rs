@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sewer_wal::{Batch, Event, Layout, Wal, WalOptions};
+use sewer_wal::{Batch, Engine, Event, Layout, Wal, WalOptions};
 
 use crate::random::Random;
 
@@ -23,6 +23,7 @@ pub fn write(dir: &Path, bytes: u64) -> u64 {
         segment_bytes: 64 << 20,
         roll_interval: Duration::from_hours(1),
         min_free_bytes: 1 << 30,
+        engine: Engine::Auto,
     };
     let (mut wal, _) = Wal::open(Layout::new(dir), options).expect("make a WAL");
     let batch = batch();

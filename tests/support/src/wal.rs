@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sewer_wal::{Batch, Event, Layout, Wal, WalOptions};
+use sewer_wal::{Batch, Engine, Event, Layout, Wal, WalOptions};
 
 /// How many events share a batch, as they do under load.
 const BATCH_EVENTS: usize = 100;
@@ -21,6 +21,7 @@ pub fn append_segment<'a>(dir: &Path, events: impl IntoIterator<Item = Event<'a>
         segment_bytes: SEGMENT_BYTES,
         roll_interval: Duration::from_hours(1),
         min_free_bytes: 0,
+        engine: Engine::Auto,
     };
     let (mut wal, _) = Wal::open(Layout::new(dir), options).expect("open a WAL");
     let mut batch = Batch::default();
