@@ -2,3 +2,4 @@
 
 mod append;
 mod common;
+mod power_cut;

@@ -58,6 +58,7 @@ fn batches() -> Vec<Batch> {
     batches
 }
 
+/// The place of a batch in a log whose first LSN is 258.
 fn place(id: u64, first: Lsn) -> BatchPlace {
     BatchPlace { salt: SALT, base: Lsn(258), first, id }
 }
