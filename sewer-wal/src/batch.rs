@@ -1,10 +1,8 @@
 //! The events of one fsync, encoded and waiting to be appended.
 
 use crate::event::{EVENT_BYTES_MAX, Event, EventError};
+pub use crate::format::batch::BATCH_BYTES_MAX;
 use crate::format::batch::{BATCH_OVERHEAD, EVENT_OVERHEAD};
-
-/// The largest batch, framing included and padding not: what one commit writes.
-pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Encoded events, in the order in which they will get their LSNs.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,10 @@
 use super::Slot;
 use super::header::Form;
 use super::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Output, Salt};
-use crate::batch::BATCH_BYTES_MAX;
-use crate::event::{self, EVENT_BYTES_MAX};
 use crate::lsn::{Lsn, LsnRange};
+
+/// The largest batch, framing included and padding not.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The data of a batch header before the lengths of the events.
 const FIXED_BYTES: usize = 16 + 8 + 8 + 4 + 4;
@@ -193,7 +194,7 @@ pub(crate) fn parse_batch(
         let start = at + 5;
         let end = start + length;
         let crc = u32::from_le_bytes(*bytes[end..].first_chunk().expect("lengths add up"));
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        slots.push(Slot::of(bytes, start..end, crc));
         at = end + 4;
     }
     Ok(Entry { id, base: Some(base), range, length, compact_bytes })
@@ -222,17 +223,6 @@ fn parse_header(bytes: &[u8], salt: Salt) -> Result<&[u8], NoEntry> {
         return Err(NoEntry::Invalid("CRC of the batch header"));
     }
     Ok(data)
-}
-
-/// Why an event with this stored CRC cannot be had, if it cannot.
-pub(super) fn flaw(data: &[u8], crc: u32) -> Option<&'static str> {
-    if crc32c::crc32c(data) != crc {
-        return Some("CRC of the event");
-    }
-    if data.len() > EVENT_BYTES_MAX {
-        return Some("event over the limit");
-    }
-    event::check(data).err()
 }
 
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written

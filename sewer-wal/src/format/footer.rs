@@ -11,28 +11,21 @@
 //! where the footer begins. *Salt* and *form* are those of the header. The CRC-32 (IEEE, crc32fast)
 //! is of all of the file before it. Version 1 ends with the data length and the CRC-32.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::header::{Form, LogHeader};
 use super::{Output, Salt};
-use crate::error::{IoContext, WalError};
 use crate::identity::WalId;
-use crate::layout::open_file;
 use crate::lsn::{Lsn, LsnRange};
-use crate::reader::window::{Window, is_bad_sector};
 
 /// The length of a footer in bytes.
-pub const FOOTER_BYTES: usize = 88;
+pub(crate) const FOOTER_BYTES: usize = 88;
 
 /// The length of a footer of version 1.
-const FOOTER_BYTES_V1: usize = 64;
+pub(crate) const FOOTER_BYTES_V1: usize = 64;
 
 /// The version that this build writes, and the newest that it reads.
-pub const FOOTER_VERSION: u32 = 2;
+pub(crate) const FOOTER_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"SEWERSEG";
 
@@ -158,61 +151,6 @@ impl Footer {
             crc: u32_at(bytes.len() - 4)?,
         })
     }
-
-    /// Reads the footer at the end of a file of `file_bytes` bytes, if there is one that fits the
-    /// file; the CRC of the file is not checked.
-    ///
-    /// # Errors
-    /// [`WalError::Io`], or [`WalError::Version`] for a footer of a newer version.
-    pub(crate) fn read_at_end(
-        file: &File,
-        path: &Path,
-        file_bytes: u64,
-    ) -> Result<Option<Self>, WalError> {
-        for length in [FOOTER_BYTES, FOOTER_BYTES_V1] {
-            let Some(start) = file_bytes.checked_sub(length as u64) else { continue };
-            let mut bytes = vec![0; length];
-            match file.read_exact_at(&mut bytes, start) {
-                Err(e) if is_bad_sector(&e) => continue,
-                result => result.context("read footer of", path)?,
-            }
-            match Self::decode(&bytes) {
-                // A damaged count of format 1 must not number what was never written.
-                Ok(footer)
-                    if footer.data_bytes == start
-                        && (footer.version > 1 || footer.count <= start) =>
-                {
-                    return Ok(Some(footer));
-                }
-                // A newer version keeps its CRC at the end; without it, this is a damaged footer.
-                Err(FooterError::Version(version))
-                    if ends_with_its_crc(file, path, file_bytes)? =>
-                {
-                    let path = path.to_path_buf();
-                    return Err(WalError::Version { path, version, supported: FOOTER_VERSION });
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads the footer of the sealed segment at `path`; `None` if it has none. Cheap: it reads some
-    /// bytes and leaves the CRC of the file to the reader.
-    pub fn load(path: &Path) -> Result<Option<Self>, WalError> {
-        let (file, bytes) = open_file(path)?;
-        Self::read_at_end(&file, path, bytes)
-    }
-}
-
-/// Whether the last four bytes of a file are the CRC-32 of all before them.
-fn ends_with_its_crc(file: &File, path: &Path, file_bytes: u64) -> Result<bool, WalError> {
-    let crc_at = file_bytes.saturating_sub(4);
-    let mut window = Window::new(file.try_clone().context("open", path)?, crc_at);
-    window.skip_to(crc_at).context("read", path)?;
-    let mut stored = [0; 4];
-    file.read_exact_at(&mut stored, crc_at).context("read", path)?;
-    Ok(window.crc().finalize().to_le_bytes() == stored)
 }
 
 #[cfg(test)]

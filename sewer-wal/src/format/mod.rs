@@ -33,12 +33,17 @@
 //! Format 1 ([`v1`]) has neither; it is read, and no longer written.
 
 pub(crate) mod batch;
-pub mod footer;
+pub(crate) mod footer;
 pub(crate) mod header;
 pub(crate) mod v1;
 
+use std::ops::Range;
+
+use crate::event::{self, EVENT_BYTES_MAX};
+use crate::lsn::{Lsn, LsnRange};
+
 /// The format that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u8 = 2;
+pub(crate) const FORMAT_VERSION: u8 = 2;
 
 /// What each batch of a log begins and ends on, in bytes; every disk can write that alone.
 pub(crate) const BLOCK: usize = 4096;
@@ -58,7 +63,7 @@ pub(crate) const ENTRY_HEAD: usize = 1 + 8;
 
 /// Secret of one log, repeated in each of its batches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Salt(pub(crate) [u8; 16]);
+pub(crate) struct Salt(pub(crate) [u8; 16]);
 
 impl Salt {
     pub(crate) fn random() -> Self {
@@ -82,13 +87,28 @@ pub(crate) struct Slot {
     pub flaw: Option<&'static str>,
 }
 
+impl Slot {
+    /// The slot of the event that lies in this place of `bytes`, with the CRC stored for it.
+    fn of(bytes: &[u8], Range { start, end }: Range<usize>, crc: u32) -> Self {
+        let data = &bytes[start..end];
+        let flaw = if crc32c::crc32c(data) != crc {
+            Some("CRC of the event")
+        } else if data.len() > EVENT_BYTES_MAX {
+            Some("event over the limit")
+        } else {
+            event::check(data).err()
+        };
+        Self { start, end, flaw }
+    }
+}
+
 /// A batch whose structure is sound; single events may still be damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub id: u64,
     /// The first LSN of its log, if it tells.
-    pub base: Option<crate::lsn::Lsn>,
-    pub range: crate::lsn::LsnRange,
+    pub base: Option<Lsn>,
+    pub range: LsnRange,
     /// Its length in bytes.
     pub length: usize,
     /// Its length in bytes without padding.

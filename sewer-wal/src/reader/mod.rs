@@ -12,6 +12,7 @@
 
 mod decoder;
 mod end;
+mod footer;
 mod open;
 mod resync;
 pub(crate) mod window;

@@ -9,8 +9,7 @@ use std::io;
 
 use super::decoder::{Decoder, Place};
 use super::window::Window;
-use crate::batch::BATCH_BYTES_MAX;
-use crate::format::batch::SALT_AT;
+use crate::format::batch::{BATCH_BYTES_MAX, SALT_AT};
 use crate::format::header::Form;
 use crate::format::v1::{ENTRY_OVERHEAD, HEADER_CHUNK_OFFSET, HEADER_CHUNK_START};
 use crate::format::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, Entry, NoEntry, Slot};

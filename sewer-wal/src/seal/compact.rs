@@ -5,10 +5,9 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::LogSummary;
-use crate::batch::BATCH_BYTES_MAX;
 use crate::durable::{create_file, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::batch::{BatchPlace, put_chunks};
+use crate::format::batch::{BATCH_BYTES_MAX, BatchPlace, put_chunks};
 use crate::format::footer::Footer;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
