@@ -19,9 +19,10 @@ use crate::layout::Layout;
 use crate::lock::{self, Stored};
 use crate::log::Engine;
 use crate::log::active::ActiveLog;
+use crate::log::summary::{LeftLog, summarise};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
-use crate::seal::{LogSummary, quarantine_log, remove_log, seal, summarise};
+use crate::seal::{quarantine_log, remove_log, seal};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 use crate::succession::{self, Next};
 
@@ -54,19 +55,6 @@ pub struct RecoveredLog {
     pub torn_bytes: u64,
     /// Damage before its last complete batch: acknowledged events that are lost.
     pub damage: Vec<Damage>,
-}
-
-/// A log as it was left in `active/`.
-#[derive(Debug)]
-pub(crate) struct LeftLog {
-    pub number: u64,
-    pub summary: LogSummary,
-}
-
-impl LeftLog {
-    pub(crate) fn wal_id(&self) -> Option<WalId> {
-        self.summary.header.map(|header| header.wal_id)
-    }
 }
 
 /// What the recovering process is about to do.

@@ -14,9 +14,9 @@ use crate::format::footer::Footer;
 use crate::identity::{Identity, SegmentName, WalId};
 use crate::layout::Layout;
 use crate::lock::{self, Stored};
+use crate::log::summary::LeftLog;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
-use crate::recovery::LeftLog;
 
 /// How a WAL goes on.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::direct::is_refused;
+use super::summary::LogSummary;
 use super::{Engine, Writer};
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{create_dir_durably, sync_dir};
@@ -20,7 +21,6 @@ use crate::format::{LOG_START, Salt};
 use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
-use crate::seal::LogSummary;
 
 /// The zeros, in bytes, that the CRC of a log may be counted over before it is given up: such a log
 /// is sealed as a copy without them, which has a CRC of its own.

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::active::ActiveLog;
+use super::summary::summarise;
 use super::{Engine, Writer, direct};
 use crate::batch::Batch;
 use crate::event::{EVENT_BYTES_MAX, Event};
@@ -14,7 +15,6 @@ use crate::format::{BLOCK, LOG_START, Salt};
 use crate::identity::{Identity, WalId};
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
-use crate::seal::summarise;
 
 const SALT: Salt = Salt([0xa5; 16]);
 const DESCRIPTOR: Descriptor = Descriptor { salt: SALT, form: Form::Log, own_names: false };

@@ -5,6 +5,7 @@ pub(crate) mod active;
 mod conformance;
 mod direct;
 mod okaywal;
+pub(crate) mod summary;
 
 use std::io;
 use std::path::Path;

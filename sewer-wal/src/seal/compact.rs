@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::LogSummary;
 use crate::durable::{create_file, sync_dir};
 use crate::error::{IoContext, WalError};
 use crate::format::batch::{BATCH_BYTES_MAX, BatchPlace, put_chunks};
 use crate::format::footer::Footer;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
+use crate::log::summary::LogSummary;
 use crate::reader::{Item, Kind, SegmentReader};
 
 /// Whether a log is worth copying: a tenth of a segment may be padding. A damaged one is kept as it

@@ -8,14 +8,11 @@
 
 mod compact;
 pub(crate) mod sealer;
-mod summary;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-pub(crate) use self::summary::{LogSummary, summarise};
 
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
@@ -23,6 +20,7 @@ use crate::format::footer::Footer;
 use crate::format::header::LogHeader;
 use crate::identity::SegmentName;
 use crate::layout::Layout;
+use crate::log::summary::LogSummary;
 use crate::reader::window::Window;
 
 /// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing may

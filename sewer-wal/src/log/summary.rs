@@ -9,6 +9,7 @@ use crate::format::LOG_START;
 use crate::format::batch::is_damaged_header;
 use crate::format::footer::{FOOTER_BYTES, Footer};
 use crate::format::header::{COMPACT_START, LogHeader};
+use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::window::Window;
@@ -42,8 +43,21 @@ impl LogSummary {
     }
 
     /// The header, and the events, if there are any.
-    pub(super) fn header_of_events(&self) -> Option<(LogHeader, LsnRange)> {
+    pub(crate) fn header_of_events(&self) -> Option<(LogHeader, LsnRange)> {
         self.header.zip(self.events())
+    }
+}
+
+/// A log as it was left in `active/`.
+#[derive(Debug)]
+pub(crate) struct LeftLog {
+    pub number: u64,
+    pub summary: LogSummary,
+}
+
+impl LeftLog {
+    pub(crate) fn wal_id(&self) -> Option<WalId> {
+        self.summary.header.map(|header| header.wal_id)
     }
 }
 
