@@ -1,7 +1,7 @@
 //! Names and small files that survive a power cut, with modes that no umask changes: a WAL holds
 //! addresses and cookies.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -46,7 +46,7 @@ pub fn sync_dir(dir: &Path) -> Result<(), WalError> {
 }
 
 /// The directory that holds `path`.
-pub(crate) fn parent(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -84,11 +84,20 @@ pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
 /// Writes a small file so that after a crash it is there whole or not at all: temporary file,
 /// sync, rename, sync of the directory.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), WalError> {
+    write_durably_with(path, |_| bytes)
+}
+
+/// Writes a small file as [`write_durably`] does, with a content that the file itself decides.
+pub(crate) fn write_durably_with<B: AsRef<[u8]>>(
+    path: &Path,
+    content: impl FnOnce(&Metadata) -> B,
+) -> Result<(), WalError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let mut file = create_file(&temporary).context("create", &temporary)?;
-    file.write_all(bytes).context("write", &temporary)?;
+    let bytes = content(&file.metadata().context("stat", &temporary)?);
+    file.write_all(bytes.as_ref()).context("write", &temporary)?;
     file.sync_all().context("sync", &temporary)?;
     fs::rename(&temporary, path).context("rename into place", path)?;
     sync_dir(parent(path))
@@ -96,9 +105,14 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), WalError> {
 
 /// Makes an empty file, in the place of one that is there.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    create_file_with(path, 0)
+}
+
+/// Makes an empty file as [`create_file`] does, opened with these flags besides.
+pub(crate) fn create_file_with(path: &Path, flags: i32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(true).mode(FILE_MODE);
-    let file = options.open(path)?;
+    let file = options.custom_flags(flags).open(path)?;
     set_file_mode(&file)?;
     Ok(file)
 }

@@ -169,11 +169,6 @@ impl Identity {
         id == self.id || self.earlier.contains(&id)
     }
 
-    /// The name of a segment of the current id.
-    pub fn segment_name(&self, base: Lsn) -> SegmentName {
-        SegmentName { wal_id: self.own_names.then_some(self.id), base }
-    }
-
     pub(crate) fn encode(&self) -> String {
         use fmt::Write;
         let mut text = format!("{}\n", self.id);

@@ -14,7 +14,7 @@
 use serde::Serialize;
 
 use super::header::{Form, LogHeader};
-use super::{Output, Salt};
+use super::{FORMAT_VERSION, Output, Salt};
 use crate::identity::WalId;
 use crate::lsn::{Lsn, LsnRange};
 
@@ -25,7 +25,7 @@ pub(crate) const FOOTER_BYTES: usize = 88;
 pub(crate) const FOOTER_BYTES_V1: usize = 64;
 
 /// The version that this build writes, and the newest that it reads.
-pub(crate) const FOOTER_VERSION: u32 = 2;
+pub(crate) const FOOTER_VERSION: u32 = FORMAT_VERSION as u32;
 
 const MAGIC: &[u8; 8] = b"SEWERSEG";
 
@@ -67,6 +67,11 @@ impl Footer {
     /// The LSNs of the segment.
     pub const fn range(&self) -> LsnRange {
         LsnRange::new(self.base, self.count)
+    }
+
+    /// Whether it is under a CRC of its own, so that no damage is taken for what it says.
+    pub(crate) const fn has_own_crc(&self) -> bool {
+        self.secret.is_some()
     }
 
     /// What the segment's header says, as far as the footer repeats it.

@@ -14,6 +14,7 @@ use super::{Engine, Writer};
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
+use crate::event::widen;
 use crate::format::batch::{BatchPlace, length_in};
 use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
@@ -115,9 +116,8 @@ impl ActiveLog {
         });
         let range = LsnRange::new(first, batch.len() as u64);
         self.range.get_or_insert(range).end = range.end;
-        if let Some((first, last)) = batch.timestamps() {
-            let of_all = self.timestamps.get_or_insert((first, last));
-            *of_all = (of_all.0.min(first), of_all.1.max(last));
+        if let Some(timestamps) = batch.timestamps() {
+            widen(&mut self.timestamps, timestamps);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::{IoContext, WalError};
-use crate::event::Event;
+use crate::event::{Event, widen};
 use crate::format::LOG_START;
 use crate::format::batch::is_damaged_header;
 use crate::format::footer::{FOOTER_BYTES, Footer};
@@ -83,10 +83,7 @@ pub(crate) fn summarise(
                 end = Some(batch.range.end);
                 compact_end += batch.compact_bytes as u64;
                 for event in batch.events().filter_map(|(_, bytes)| Event::decode(bytes).ok()) {
-                    let at = event.timestamp_ms;
-                    let (earliest, latest) = timestamps.get_or_insert((at, at));
-                    *earliest = at.min(*earliest);
-                    *latest = at.max(*latest);
+                    widen(&mut timestamps, (event.timestamp_ms, event.timestamp_ms));
                 }
             }
         }

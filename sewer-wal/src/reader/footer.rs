@@ -31,7 +31,7 @@ impl Footer {
                 // A damaged count of format 1 must not number what was never written.
                 Ok(footer)
                     if footer.data_bytes == start
-                        && (footer.version > 1 || footer.count <= start) =>
+                        && (footer.has_own_crc() || footer.count <= start) =>
                 {
                     return Ok(Some(footer));
                 }

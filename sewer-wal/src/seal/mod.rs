@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::footer::Footer;
+use crate::format::footer::{FOOTER_VERSION, Footer};
 use crate::format::header::LogHeader;
 use crate::identity::SegmentName;
 use crate::layout::Layout;
@@ -37,7 +37,7 @@ pub(crate) fn seal(
     let (first_timestamp_ms, last_timestamp_ms) = summary.timestamps.unwrap_or_default();
     let descriptor = header.descriptor;
     let footer = Footer {
-        version: if descriptor.is_some() { 2 } else { 1 },
+        version: if descriptor.is_some() { FOOTER_VERSION } else { 1 },
         wal_id: header.wal_id,
         base: range.first,
         count: range.count(),
