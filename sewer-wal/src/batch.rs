@@ -47,7 +47,7 @@ impl Batch {
         self.timestamps
     }
 
-    /// How many events it holds.
+    /// The number of its events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()

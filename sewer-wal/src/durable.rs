@@ -12,7 +12,7 @@ use crate::error::{IoContext, WalError};
 pub(crate) const FILE_MODE: u32 = 0o640;
 /// The mode of every directory of a WAL.
 const DIR_MODE: u32 = 0o750;
-/// What neither may have.
+/// The permissions that neither may have.
 const FOREIGN_MODES: u32 = 0o027;
 
 /// Gives an open file its mode, whatever the umask left of it.
@@ -23,8 +23,8 @@ pub(crate) fn set_file_mode(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(FILE_MODE))
 }
 
-/// Takes from everybody but the owner and its group what an earlier build gave them. What belongs to
-/// somebody else is left as it is, and so is what is not there.
+/// Takes from everybody but the owner and its group what an earlier build gave them. A path that
+/// belongs to somebody else, or that is not there, is left as it is.
 pub(crate) fn restrict(path: &Path) -> Result<(), WalError> {
     let mode = match fs::metadata(path) {
         Ok(data) => data.mode() & 0o7777,
@@ -54,10 +54,10 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// Makes `dir`, unless it is there, and its name durable. Not its parents: a missing parent is
-/// more often a disk that is not mounted than a wish.
+/// usually a disk that is not mounted.
 ///
 /// A name that is there is synced, too: the process that made it may have been killed before it
-/// could. In a parent that cannot be read no process of ours has made it.
+/// could. Where the parent cannot be opened, somebody else has made the name.
 pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Ok(()) => {

@@ -14,7 +14,8 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
-/// The version byte that [`Event::encode`] writes.
+/// The version byte that [`Event::encode`] writes. Another one needs another format of the log as
+/// well: in an intact log of this format it is damage.
 const EVENT_VERSION: u8 = 1;
 
 /// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before

@@ -21,7 +21,7 @@ use crate::reader::window::is_bad_sector;
 /// Larger than any file `ID`.
 const ID_BYTES_MAX: u64 = 64 << 10;
 
-/// What the file `ID` tells.
+/// The content of the file `ID`, and whether it is that of this file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     Missing,

@@ -26,7 +26,7 @@ use crate::seal::{quarantine_log, remove_log, seal};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 use crate::succession::{self, Next};
 
-/// What recovery found and did.
+/// The findings and the results of recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The WAL's identity.
@@ -40,7 +40,7 @@ pub struct RecoveryReport {
     pub logs: Vec<RecoveredLog>,
     /// The LSN that the next event gets; `None` if nothing tells and nothing is to be recorded.
     pub next_lsn: Option<Lsn>,
-    /// What writes the new log.
+    /// The engine that writes the new log.
     pub engine: Engine,
 }
 
@@ -57,7 +57,7 @@ pub struct RecoveredLog {
     pub damage: Vec<Damage>,
 }
 
-/// What the recovering process is about to do.
+/// The reason for a recovery: what the process is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Record events, in a first log of this size if that leaves so much free.

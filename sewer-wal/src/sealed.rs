@@ -28,7 +28,7 @@ pub struct SealedSegment {
     pub bytes: u64,
 }
 
-/// A segment that belongs where it is, as far as it says of itself.
+/// A segment that belongs where it is, as far as it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inspected {
     /// The WAL whose events it holds.
@@ -52,8 +52,8 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
     Ok(segments)
 }
 
-/// What a segment says of itself, once it is sure that it belongs here under its name. Cheap, unless
-/// something is wrong with it.
+/// The WAL and the footer of a segment, once it is sure that it belongs here under its name. Cheap,
+/// unless something is wrong with it.
 ///
 /// Footers of format 1 are believed as far as they agree with names: a damaged one must not make a
 /// segment another WAL's, or give its events the place of others. What decides then is under a CRC

@@ -2,8 +2,8 @@
 //!
 //! The id stands in the file `ID` and in every log; the next LSN in the newest log, and after a
 //! clean stop in `ID` as well. One damaged file costs neither. LSNs of logs still in `active/` were
-//! never shipped, for logs are sealed in order; so the end of what can be read of them is safe to go
-//! on from. Where nothing tells, or where the directory is a copy of one that may have gone on
+//! never shipped, for logs are sealed in order; so it is safe to go on from the end of what can be
+//! read of them. Where nothing tells, or where the directory is a copy of one that may have gone on
 //! elsewhere, a new identity begins at LSN 0: no name is ever given to two events. What the old one
 //! left is shipped under its own.
 
@@ -18,7 +18,7 @@ use crate::log::summary::LeftLog;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
 
-/// How a WAL goes on.
+/// The way in which a WAL goes on.
 #[derive(Debug)]
 pub(crate) struct Next {
     pub identity: Identity,
@@ -26,12 +26,12 @@ pub(crate) struct Next {
     pub lsn: Option<Lsn>,
     /// Whether there was no WAL before.
     pub created: bool,
-    /// What the operator should know of it.
+    /// Sentences for the operator.
     pub notes: Vec<String>,
 }
 
-/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy must
-/// not use the identity of what it is a copy of.
+/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy
+/// must not use the identity of what it is a copy of.
 pub(crate) fn decide(
     layout: &Layout,
     stored: &Stored,

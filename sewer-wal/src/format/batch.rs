@@ -1,6 +1,6 @@
 //! A batch of format 2, written and read in memory; drawn in [`super`].
 //!
-//! Nothing here allocates, does I/O, or can panic on any bytes that are read.
+//! Nothing here does I/O, or can panic on any bytes that are read.
 
 use super::Slot;
 use super::header::Form;
@@ -23,7 +23,7 @@ pub(crate) const BATCH_OVERHEAD: usize = ENTRY_HEAD + CHUNK_OVERHEAD + FIXED_BYT
 /// The bytes that an event takes besides its own: a chunk's, and its length in the batch header.
 pub(crate) const EVENT_OVERHEAD: usize = CHUNK_OVERHEAD + 4;
 
-/// What a disk writes at once, whole or not at all.
+/// The bytes that a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
 /// The length of a batch in a file of the given form, if it takes `bytes` without padding.
@@ -122,7 +122,8 @@ pub(crate) fn put_batch<'a>(
     out.at
 }
 
-/// Writes a batch without padding, of events whose lengths and chunks are given; returns its length.
+/// Writes a batch without padding, of events whose lengths and chunks are given, and returns its
+/// length.
 pub(crate) fn put_chunks(
     bytes: &mut [u8],
     place: BatchPlace,

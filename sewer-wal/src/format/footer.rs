@@ -1,4 +1,4 @@
-//! The last bytes of a sealed segment.
+//! The footer: the last bytes of a sealed segment.
 //!
 //! ```text
 //! footer = "SEWERSEG", version u32 = 2, WAL id u64, base LSN u64, event count u64,
@@ -29,7 +29,7 @@ pub(crate) const FOOTER_VERSION: u32 = FORMAT_VERSION as u32;
 
 const MAGIC: &[u8; 8] = b"SEWERSEG";
 
-/// What a sealed segment says of itself.
+/// The summary that a sealed segment ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Footer {
     /// The version of the footer, which is that of the segment's format.
@@ -38,7 +38,7 @@ pub struct Footer {
     pub wal_id: WalId,
     /// The LSN of its first event.
     pub base: Lsn,
-    /// How many LSNs it spans.
+    /// The number of LSNs that it spans.
     pub count: u64,
     /// The smallest timestamp of its events, in milliseconds since the Unix epoch.
     pub first_timestamp_ms: i64,
@@ -74,7 +74,7 @@ impl Footer {
         self.secret.is_some()
     }
 
-    /// What the segment's header says, as far as the footer repeats it.
+    /// The segment's header, as far as the footer repeats it.
     pub(crate) fn header(&self) -> Option<LogHeader> {
         self.secret.map(|(salt, form)| LogHeader::of_footer(self.wal_id, salt, form))
     }
@@ -183,7 +183,8 @@ mod tests {
         let bytes = footer().encode(&crc);
         let golden = b"SEWERSEG\x02\0\0\0\xef\xcd\xab\x89\x67\x45\x23\x01\x01\0\0\0\0\0\0\0\
             \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\
-            \x05\0\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x02\0\0\0";
+            \x05\0\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\
+            \x07\x07\x07\x07\x07\x07\x07\x07\x02\0\0\0";
         assert_eq!(&bytes[..80], golden);
         assert_eq!(bytes[80..84], crc32c::crc32c(golden).to_le_bytes());
         let crc = crc32fast::hash(&[b"12345", &bytes[..84]].concat());

@@ -1,4 +1,4 @@
-//! The bytes of logs and segments; drawn here, read and written by the files of this folder.
+//! The bytes of logs and segments, drawn here; the files of this folder encode and decode them.
 //!
 //! ```text
 //! log      = header, descriptor entry (to byte 8192), batch*, zeros
@@ -45,7 +45,7 @@ use crate::lsn::{Lsn, LsnRange};
 /// The format that this build writes, and the newest that it reads.
 pub(crate) const FORMAT_VERSION: u8 = 2;
 
-/// What each batch of a log begins and ends on, in bytes; every disk can write that alone.
+/// The bytes of a block, on which each batch of a log begins and ends: no disk needs to write more.
 pub(crate) const BLOCK: usize = 4096;
 
 /// The bytes before the first batch of a log.

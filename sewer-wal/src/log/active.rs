@@ -122,7 +122,7 @@ impl ActiveLog {
         Ok(())
     }
 
-    /// What writes it.
+    /// The engine that writes it.
     pub(crate) fn engine(&self) -> Engine {
         self.writer.engine()
     }

@@ -1,8 +1,8 @@
 //! The direct engine: whole blocks, past the page cache.
 //!
-//! What a log is given it never reads again, so the page cache would only cost it a copy, and pages
-//! to be found and to be given back. The file is zero-filled ahead, so that a commit is one write
-//! into blocks that the disk has already, and one fdatasync that has nothing else to write.
+//! A log never reads what it has written, so the page cache would only cost it a copy, and the
+//! search for free pages. The file is zero-filled ahead, so that a commit is one write into blocks
+//! that the disk has already, and one fdatasync that has nothing else to write.
 
 use std::fs::File;
 use std::io;
@@ -19,8 +19,8 @@ use crate::format::batch::{BatchPlace, put_batch};
 use crate::format::header::{Descriptor, Form, LogHeader};
 use crate::format::{BLOCK, LOG_START};
 
-/// What a new file is filled with at once. After each piece the disk is left for as long as the
-/// piece took, so that the commits of another log get their turn.
+/// The piece in which a new file is filled with zeros. After each, the disk is left alone for as
+/// long as the piece took, so that the commits of another log get their turn.
 const FILL_BYTES: usize = 256 << 10;
 
 /// A log that is written past the page cache.

@@ -1,4 +1,4 @@
-//! The okaywal engine: the log that the crate `okaywal` writes, for file systems without direct I/O.
+//! The okaywal engine: a log written by the crate of that name, where there is no direct I/O.
 //!
 //! One `WriteAheadLog` per log, in the log's own directory, with these precautions:
 //! - one thread commits, for a commit that fails leaves okaywal in a state in which the next one
@@ -35,7 +35,7 @@ impl OkaywalLog {
         descriptor: Descriptor,
         bytes: u64,
     ) -> io::Result<Self> {
-        // What is left of another attempt it would take for a log to go on with.
+        // Otherwise okaywal would go on with what another attempt has left.
         match fs::remove_file(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             result => result?,

@@ -1,4 +1,4 @@
-//! What a log holds, read from the disk with the strict reader.
+//! The content of a log: as it says of itself, or as the strict reader finds it on the disk.
 
 use std::fs::File;
 use std::path::Path;
@@ -105,8 +105,8 @@ pub(crate) fn summarise(
     })
 }
 
-/// How far behind `data_end` something else than zeros and than a footer is found, and whether that
-/// begins with a damaged batch.
+/// The bytes behind `data_end` up to the last that is neither zero nor a footer's, and whether they
+/// begin with a damaged batch.
 fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
     let file = File::open(path).context("open", path)?;
     let mut window = Window::new(file, u64::MAX).look_ahead(data_end);

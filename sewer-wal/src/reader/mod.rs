@@ -48,7 +48,7 @@ pub struct Damage {
     pub offset: u64,
     /// The LSNs lost with it; empty if none, or if nothing tells how many.
     pub lost: LsnRange,
-    /// What was found.
+    /// The finding.
     pub reason: &'static str,
 }
 
@@ -252,8 +252,8 @@ impl SegmentReader {
     }
 
     /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
-    /// damaged length that reaches into the next batch, or into what a client has sent. And the last
-    /// batch of a log may never have been complete.
+    /// damaged length that reaches into the next batch, or into what a client has sent. And the
+    /// last batch of a log may never have been complete.
     fn is_to_be_believed(&self, entry: &Entry) -> Result<bool, WalError> {
         let end = self.window.offset() + entry.length as u64;
         let after = self.next.after(entry, end);

@@ -1,8 +1,8 @@
 //! Where the next batch begins, after something that is none.
 //!
 //! In format 2 the log's salt tells, which only the log itself has: each place where it stands is
-//! one batch, and is looked at once. In format 1 anything may look like an entry, also what a client
-//! has sent; there the bytes walked over are bounded.
+//! one batch, and is looked at once. In format 1 anything may look like an entry, also what a
+//! client has sent; there the chunks walked over are bounded.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,8 @@ use crate::format::header::Form;
 use crate::format::v1::{ENTRY_OVERHEAD, HEADER_CHUNK_OFFSET, HEADER_CHUNK_START};
 use crate::format::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, Entry, NoEntry, Slot};
 
-/// How many chunks of format 1 are walked over in one search; 4 MiB hold fewer than half a million.
+/// The chunks of format 1 that are walked over in one search, at most; a batch has fewer than half
+/// a million.
 const STEPS_MAX: u32 = 64 << 20;
 
 /// The offset of the next batch at or behind `from` that can belong behind `place`, and the batch.
@@ -92,8 +93,8 @@ struct Chains {
 }
 
 impl Chains {
-    /// Whether as many chunks follow the head of format 1 at the window's start as it says, and then
-    /// the end of an entry.
+    /// Whether as many chunks follow the head of format 1 at the window's start as it says, and
+    /// then the end of an entry.
     fn can_be_entry(&mut self, ahead: &mut Window) -> io::Result<bool> {
         while ahead.bytes().len() < ENTRY_OVERHEAD {
             if !ahead.fill()? {

@@ -1,4 +1,4 @@
-//! The copy of a log without its padding: what little traffic leaves would take many times its size.
+//! The copy of a log without its padding, which under little traffic is most of a log.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -23,8 +23,8 @@ pub(super) fn is_worth_it(summary: &LogSummary) -> bool {
     is_padded && summary.damage.is_empty() && padding > summary.data_end / 10
 }
 
-/// Puts the copy in the place of the log and returns what its footer says; `None` if there is no room
-/// for it, or if the log is not as `footer` of the log says.
+/// Puts the copy in the place of the log and returns its footer; `None` if there is no room for it,
+/// or if the log is not as its own `footer` says.
 pub(super) fn copy(
     layout: &Layout,
     number: u64,

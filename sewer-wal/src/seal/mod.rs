@@ -1,10 +1,10 @@
 //! From a log to an immutable segment: footer, truncate, sync, rename, sync directories.
 //!
-//! What a dead process left is read again with the strict reader, so that what is sealed is what the
-//! disk gives back; a log that this process wrote says of itself what it holds. A log that is mostly
-//! padding is replaced by a copy without it. Otherwise the footer is written behind the last complete
-//! batch, before the file is cut, so that sealing needs no space. Cut anywhere, it can be done again:
-//! a footer is no batch, so the reader still finds the same end.
+//! The log of a dead process is read again with the strict reader, so that the footer tells what
+//! the disk gives back; a log that this process wrote says of itself what it holds. A log of which
+//! more than a tenth is padding is replaced by a copy without it. Otherwise the footer is written
+//! behind the last complete batch, before the file is cut, so that sealing needs no space. Cut
+//! anywhere, it can be done again: a footer is no batch, so the reader still finds the same end.
 
 mod compact;
 pub(crate) mod sealer;
@@ -23,8 +23,9 @@ use crate::layout::Layout;
 use crate::log::summary::LogSummary;
 use crate::reader::window::Window;
 
-/// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing may
-/// append to it any more, and the next LSN must be durable elsewhere. Returns the segment's name.
+/// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing
+/// may append to it any more, and the next LSN must be durable elsewhere. Returns the segment's
+/// name.
 pub(crate) fn seal(
     layout: &Layout,
     number: u64,
@@ -87,9 +88,9 @@ fn crc_of(path: &Path, end: u64) -> Result<crc32fast::Hasher, WalError> {
     Ok(window.crc())
 }
 
-/// Gives a segment its name in `sealed/`, and takes the one in `active/` with it: whoever ships it may
-/// delete it at once, and nothing must be left to be sealed again. Where a stranger has the name, the
-/// segment gets the one that carries its WAL's id.
+/// Moves a log to its name in `sealed/`. It must not keep the one in `active/`: whoever ships it
+/// may delete it at once, and nothing must be left to be sealed again. Where another segment has
+/// the name, it gets the one that carries its WAL's id.
 fn publish(
     layout: &Layout,
     number: u64,
