@@ -84,7 +84,11 @@ impl Journal {
         // A replay that was interrupted may have been that of an earlier identity.
         let mut begun = identity.earlier.iter().copied().map(dir);
         let of_current = dir(identity.id);
-        if of_current.exists() { of_current } else { begun.find(|d| d.exists()).unwrap_or(of_current) }
+        if of_current.exists() {
+            of_current
+        } else {
+            begun.find(|d| d.exists()).unwrap_or(of_current)
+        }
     }
 
     /// The plans that are not finished, oldest first, without making or holding anything.

@@ -109,11 +109,7 @@ impl OutputPlan {
 ///
 /// # Errors
 /// [`PlanError`]; nothing was changed.
-pub fn make(
-    layout: &Layout,
-    run: &[Waiting],
-    config: &Config,
-) -> Result<Plan, PlanError> {
+pub fn make(layout: &Layout, run: &[Waiting], config: &Config) -> Result<Plan, PlanError> {
     let destination = &config.destination;
     let first = run.first();
     let mut plan = Plan {
