@@ -247,16 +247,22 @@ pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
     })
 }
 
-/// Whether what stands behind the last batch of a log is a batch whose header, in one sector, is
+/// Whether what stands behind the last batch of a log is a batch whose head, in one sector, is
 /// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` is what there
-/// is of it.
-pub(crate) fn is_damaged_header(bytes: &[u8]) -> bool {
+/// is of it, and `id` that of its entry.
+pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     let Some(sector) = bytes.get(..SECTOR) else { return false };
-    let length = u32::from_le_bytes(*sector[ENTRY_HEAD + 1..].first_chunk().expect("512 bytes"));
-    let length = length as usize;
-    if sector[ENTRY_HEAD] != CHUNK {
-        return sector.iter().any(|&byte| byte != 0);
+    if sector.iter().all(|&byte| byte == 0) {
+        return false;
     }
+    let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
+    let u32_at = |at: usize| u32::from_le_bytes(*sector[at..].first_chunk().expect("512 bytes"));
+    let length = u32_at(ENTRY_HEAD + 1) as usize;
+    let count = u32_at(HEADER_AT + FIXED_BYTES - 4) as usize;
+    if !sector.starts_with(&head) || length != header_bytes(count) {
+        return true;
+    }
+    // Of one with so many events that its header takes several sectors, some may be missing.
     let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
     let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
     crc.is_some_and(|crc| crc32c::crc32c(data) != crc)

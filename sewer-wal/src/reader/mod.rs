@@ -173,6 +173,11 @@ impl SegmentReader {
         self
     }
 
+    /// The id of the entry that would come next.
+    pub(crate) fn next_entry_id(&self) -> u64 {
+        self.next.id
+    }
+
     /// The CRC-32 of everything up to [`Self::data_end`]; call it when the end is reached.
     pub(crate) fn crc(&self) -> crc32fast::Hasher {
         self.window.crc()
