@@ -1,5 +1,6 @@
 //! The write-ahead log as a library, without a process around it.
 
+mod adversary;
 mod append;
 mod common;
 mod power_cut;
