@@ -79,7 +79,7 @@ async fn attempt(shipment: &mut Shipment) -> Result<Ended, ShipError> {
         return Err(error);
     }
     tracing::warn!("{error}; planning its segments anew");
-    Ok(Ended::Withdrawn { unreadable: unreadable.map(|base| (base, error.to_string())) })
+    Ok(Ended::Withdrawn { unreadable: unreadable.map(|name| (name, error.to_string())) })
 }
 
 /// Returns once it is time to stop; also if nobody can say so any more.

@@ -19,7 +19,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sewer_wal::reader::{Item, Kind};
-use sewer_wal::{Layout, Lsn, LsnRange, SegmentReader, WalError, WalId, sealed};
+use sewer_wal::{
+    Identity, Layout, Lsn, LsnRange, SegmentName, SegmentReader, WalError, WalId, look_up_identity,
+    sealed,
+};
 
 use crate::check::fixed_part;
 use crate::config::Config;
@@ -73,14 +76,16 @@ struct Seen {
 pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bool> {
     let layout = Layout::new(other_wal.unwrap_or(&config.wal.dir));
     let dir = layout.root().display();
-    let wal_id = WalId::load(&layout)?.with_context(|| format!("there is no WAL in {dir}"))?;
-    let journal = Journal::dir_for(&config.shipper.dir, wal_id, other_wal.is_none());
+    let identity = look_up_identity(&layout)?;
+    let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
+    let wal_id = identity.id;
+    let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
     let destination = destination::open(&config.destination.uri, config.destination_options())?;
     let root = fixed_part(&config.destination.path);
     println!("auditing the WAL {wal_id} in {dir} and in {root} of {}", destination.describe());
     let mut looks = 1;
     let (seen, lines) = loop {
-        let seen = look(&layout, wal_id, &journal, &*destination, &root).await?;
+        let seen = look(&layout, &identity, &journal, &*destination, &root).await?;
         let lines = judge(&seen);
         if (lines.is_empty() && seen.problems.is_empty()) || !seen.moved || looks == LOOKS_MAX {
             break (seen, lines);
@@ -117,19 +122,20 @@ fn report(seen: &Seen, lines: &[String]) -> bool {
 
 async fn look(
     layout: &Layout,
-    wal_id: WalId,
+    identity: &Identity,
     journal: &Path,
     destination: &dyn Destination,
     root: &str,
 ) -> anyhow::Result<Seen> {
     let mut seen = Seen::default();
+    let wal_id = identity.id;
     look_at_logs(layout, wal_id, &mut seen)?;
-    look_at_segments(layout, wal_id, &mut seen)?;
-    seen.plans = Journal::look(journal, wal_id)?;
+    look_at_segments(layout, identity, &mut seen)?;
+    seen.plans = Journal::look(journal, identity)?;
     look_at_destination(destination, root, wal_id, &mut seen).await?;
     // Reports are written before a plan goes, and plans are read before.
     seen.lost = lost(layout, &seen.plans)?;
-    seen.moved = seen.plans != Journal::look(journal, wal_id)?
+    seen.moved = seen.plans != Journal::look(journal, identity)?
         || seen.local.iter().any(|local| !local.path.exists());
     Ok(seen)
 }
@@ -172,14 +178,16 @@ fn look_at_logs(layout: &Layout, wal_id: WalId, seen: &mut Seen) -> Result<(), W
     Ok(())
 }
 
-fn look_at_segments(layout: &Layout, wal_id: WalId, seen: &mut Seen) -> Result<(), WalError> {
+fn look_at_segments(layout: &Layout, identity: &Identity, seen: &mut Seen) -> Result<(), WalError> {
     for path in layout.strangers_in_sealed()? {
         seen.problems.push(format!("FOREIGN {}", WalError::Stranger { path }));
     }
     for segment in sealed::list(layout)? {
-        let range = match sealed::inspect(&segment, wal_id) {
-            Ok(Some(footer)) => Ok(footer.range()),
-            Ok(None) => data_range(&segment),
+        let range = match sealed::inspect(&segment, identity) {
+            Ok(inspected) => match inspected.footer {
+                Some(footer) => Ok(footer.range()),
+                None => data_range(&segment),
+            },
             Err(e) => Err(e),
         };
         match range {
@@ -195,8 +203,8 @@ fn look_at_segments(layout: &Layout, wal_id: WalId, seen: &mut Seen) -> Result<(
 fn data_range(segment: &sealed::SealedSegment) -> Result<LsnRange, WalError> {
     let mut reader = SegmentReader::open(&segment.path, Kind::Sealed)?;
     while reader.next_item()?.is_some() {}
-    let end = reader.next_lsn().unwrap_or(segment.base);
-    Ok(LsnRange { first: segment.base, end: end.max(segment.base) })
+    let end = reader.next_lsn().unwrap_or(segment.name.base);
+    Ok(LsnRange { first: segment.name.base, end: end.max(segment.name.base) })
 }
 
 /// The LSNs lost to damage, by the reports in quarantine and by plans not finished.
@@ -323,12 +331,12 @@ fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
         }
         claims.push(Claim { range, by: format!("the files {host}-*-{first}-{last}.seq") });
     }
-    let shipped: Vec<Lsn> =
+    let shipped: Vec<SegmentName> =
         seen.plans.iter().filter(|plan| plan.published).flat_map(|p| p.segments.clone()).collect();
     let sealed: Vec<_> = seen.local.iter().filter(|l| l.is_sealed).map(|l| l.range).collect();
     for local in &seen.local {
         let is_counted_elsewhere = if local.is_sealed {
-            shipped.contains(&local.range.first)
+            shipped.contains(&local.range.first.into())
         } else {
             // A power cut can leave both names of what was being sealed.
             !local.range.is_empty() && sealed.contains(&local.range)

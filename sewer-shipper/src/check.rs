@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use sewer_ops::check::{can_be_made, print, writable};
-use sewer_wal::{Layout, WalId, sealed};
+use sewer_wal::{Layout, look_up_identity, sealed};
 
 use crate::config::Config;
 use crate::destination::{self, probe};
@@ -28,11 +28,12 @@ pub async fn run(config: &Config) -> bool {
 
 fn wal_directory(dir: &Path) -> Result<String, String> {
     let layout = Layout::new(dir);
-    let id = WalId::load(&layout).map_err(|e| e.to_string())?.ok_or_else(|| {
+    let identity = look_up_identity(&layout).map_err(|e| e.to_string())?.ok_or_else(|| {
         format!("there is no WAL in {}: start sewer-pixel first, or set wal.dir", dir.display())
     })?;
     writable(&layout.sealed_dir())?;
-    Ok(format!("{} holds the WAL {id}", dir.display()))
+    let earlier = identity.earlier.iter().map(|id| format!(", and what is left of {id}"));
+    Ok(format!("{} holds the WAL {}{}", dir.display(), identity.id, earlier.collect::<String>()))
 }
 
 fn shipper_directory(dir: &Path) -> Result<String, String> {
@@ -63,9 +64,9 @@ fn clock(wal_dir: &Path) -> Result<String, String> {
     let layout = Layout::new(wal_dir);
     let segments = sealed::list(&layout).unwrap_or_default();
     // What cannot be read is told with the WAL directory.
-    let id = WalId::load(&layout).ok().flatten();
+    let identity = look_up_identity(&layout).ok().flatten();
     let newest_ms = segments.iter().rev().find_map(|segment| {
-        let footer = sealed::inspect(segment, id?).ok()??;
+        let footer = sealed::inspect(segment, identity.as_ref()?).ok()?.footer?;
         Some(footer.last_timestamp_ms)
     });
     let ahead_s = newest_ms.map_or(0, |newest_ms| newest_ms / 1000 - now.as_second());

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sewer_wal::layout::write_durably;
+use sewer_wal::durable::write_durably;
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Event, Layout, SegmentReader, WalError, WalId};
 

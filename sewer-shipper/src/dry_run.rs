@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use bytesize::ByteSize;
 use sewer_wal::reader::Kind;
-use sewer_wal::{Layout, SegmentReader, WalId};
+use sewer_wal::{Layout, SegmentReader, look_up_identity};
 
 use crate::backlog::Backlog;
 use crate::config::Config;
@@ -21,8 +21,10 @@ use crate::plan::{self, Plan};
 pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     let layout = Layout::new(other_wal.unwrap_or(&config.wal.dir));
     let dir = layout.root().display();
-    let wal_id = WalId::load(&layout)?.with_context(|| format!("there is no WAL in {dir}"))?;
-    let journal = Journal::dir_for(&config.shipper.dir, wal_id, other_wal.is_none());
+    let identity = look_up_identity(&layout)?;
+    let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
+    let wal_id = identity.id;
+    let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
     println!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
     let (mut shipments, mut files, mut events) = (0, 0, 0);
     let mut show = |plan: &Plan, note: &str| {
@@ -32,18 +34,18 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
         events += plan.records();
     };
     let mut claimed = BTreeSet::new();
-    for plan in Journal::look(&journal, wal_id)? {
+    for plan in Journal::look(&journal, &identity)? {
         show(
             &plan,
             if plan.published { ", published, to be deleted" } else { ", already planned" },
         );
         claimed.extend(plan.segments);
     }
-    let mut backlog = Backlog::new(layout.clone(), wal_id);
+    let mut backlog = Backlog::new(layout.clone(), identity);
     backlog.refresh()?;
     while let Some(run) = backlog.due(&config.roll, &claimed, true) {
-        let segments: Vec<_> = run.iter().map(|segment| segment.base).collect();
-        match plan::make(&layout, wal_id, &run, config) {
+        let segments: Vec<_> = run.iter().map(|segment| segment.name).collect();
+        match plan::make(&layout, &run, config) {
             Ok(plan) => show(&plan, ""),
             Err(error) => println!("  not shipped: {error}"),
         }
@@ -76,7 +78,7 @@ fn print(plan: &Plan, note: &str) {
         println!("  {}: {} events{done}", output.final_path(), output.records);
     }
     for segment in &plan.damaged {
-        println!("  segment {} is damaged: {} events are lost", segment.base, segment.lost());
+        println!("  segment {} is damaged: {} events are lost", segment.name, segment.lost());
     }
 }
 

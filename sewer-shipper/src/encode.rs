@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Why an output was not encoded to its end.
 #[derive(Debug, Error)]
 pub enum EncodeError {
-    /// A segment cannot be read, or holds an event that this build does not know.
+    /// A segment cannot be read.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// An event does not fit a record. The limits of the WAL rule that out.
@@ -64,8 +64,8 @@ pub fn encode(
         records += 1;
         if writer.output().len() >= CHUNK_BYTES { drain(&mut writer) } else { Ok(()) }
     };
-    for &base in &plan.segments {
-        read_segment(layout, base, &mut append, |_| {})?;
+    for &name in &plan.segments {
+        read_segment(layout, (name, plan.wal_id), &mut append, |_| {})?;
     }
     if records != output.records {
         let (path, planned) = (output.final_path(), output.records);

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sewer_wal::layout::{create_dir_durably, remove_durably, sync_dir, write_durably};
-use sewer_wal::{WalError, WalId};
+use sewer_wal::durable::{create_dir_durably, remove_durably, sync_dir, write_durably};
+use sewer_wal::{Identity, WalError};
 use thiserror::Error;
 
 use crate::plan::Plan;
@@ -76,25 +76,36 @@ impl Journal {
     }
 
     /// What stands for `shipper_dir` with a WAL that is not the configured one: its LSNs are others.
-    pub fn dir_for(shipper_dir: &Path, wal_id: WalId, is_own: bool) -> PathBuf {
-        if is_own { shipper_dir.to_owned() } else { shipper_dir.join(format!("replay-{wal_id}")) }
+    pub fn dir_for(shipper_dir: &Path, identity: &Identity, is_own: bool) -> PathBuf {
+        if is_own {
+            return shipper_dir.to_owned();
+        }
+        let dir = |id| shipper_dir.join(format!("replay-{id}"));
+        // A replay that was interrupted may have been that of an earlier identity.
+        let mut begun = identity.earlier.iter().copied().map(dir);
+        let of_current = dir(identity.id);
+        if of_current.exists() {
+            of_current
+        } else {
+            begun.find(|d| d.exists()).unwrap_or(of_current)
+        }
     }
 
     /// The plans that are not finished, oldest first, without making or holding anything.
     ///
     /// # Errors
     /// As for [`Self::load`].
-    pub fn look(shipper_dir: &Path, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
+    pub fn look(shipper_dir: &Path, identity: &Identity) -> Result<Vec<Plan>, JournalError> {
         let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
         let journal = Self { dir, reserve };
-        if journal.dir.exists() { journal.load(wal_id) } else { Ok(Vec::new()) }
+        if journal.dir.exists() { journal.load(identity) } else { Ok(Vec::new()) }
     }
 
-    /// The plans that are not finished, oldest first.
+    /// The plans that are not finished, of every WAL that `identity` owns; of each, oldest first.
     ///
     /// # Errors
     /// [`JournalError::BadPlan`] for a file that is none; nothing is skipped silently.
-    pub fn load(&self, wal_id: WalId) -> Result<Vec<Plan>, JournalError> {
+    pub fn load(&self, identity: &Identity) -> Result<Vec<Plan>, JournalError> {
         let mut plans = Vec::new();
         for path in paths(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != "json") {
@@ -106,9 +117,9 @@ impl Journal {
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(read_error(&path, e)),
             };
-            plans.push(parse(&path, &text, wal_id)?);
+            plans.push(parse(&path, &text, identity)?);
         }
-        plans.sort_unstable_by_key(|plan| plan.first_lsn);
+        plans.sort_unstable_by_key(|plan| (plan.first_lsn, plan.wal_id));
         Ok(plans)
     }
 
@@ -174,14 +185,14 @@ fn read_error(path: &Path, source: std::io::Error) -> JournalError {
     JournalError::Read { path: path.to_path_buf(), source }
 }
 
-fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> {
+fn parse(path: &Path, text: &[u8], identity: &Identity) -> Result<Plan, JournalError> {
     let bad = |problem: String| JournalError::BadPlan { path: path.to_path_buf(), problem };
     let plan: Plan = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
     if !plan.is_known() {
         return Err(bad(format!("it has version {}", plan.version)));
     }
-    if plan.wal_id != wal_id {
-        return Err(bad(format!("it is for the WAL {}, not for {wal_id}", plan.wal_id)));
+    if !identity.owns(plan.wal_id) {
+        return Err(bad(format!("it is for the WAL {}, not for {}", plan.wal_id, identity.id)));
     }
     if path.file_name().is_none_or(|name| name != plan.file_name().as_str()) {
         return Err(bad(format!("its content belongs into {}", plan.file_name())));
@@ -192,6 +203,7 @@ fn parse(path: &Path, text: &[u8], wal_id: WalId) -> Result<Plan, JournalError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sewer_wal::WalId;
 
     #[test]
     fn a_plan_that_was_cut_while_it_was_written_is_removed_by_the_next_start() {
@@ -203,6 +215,6 @@ mod tests {
         }
         let journal = Journal::open(dir.path()).unwrap();
         assert_eq!(paths(&journal.dir).unwrap(), [foreign]);
-        assert_eq!(journal.load(WalId(1)).unwrap(), []);
+        assert_eq!(journal.load(&Identity::new(WalId(1))).unwrap(), []);
     }
 }

@@ -1,15 +1,20 @@
 //! The plan of a shipment: everything that its output depends on, decided once and written down
 //! before the first byte is. Doing a plan again yields the same bytes under the same names.
 
+mod names;
+mod segments;
+
 use std::collections::BTreeMap;
 
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use sewer_wal::lsn::LSN_DIGITS;
-use sewer_wal::reader::{Damage, Item, Kind};
-use sewer_wal::{Event, Layout, Lsn, SegmentReader, WalError, WalId};
-use thiserror::Error;
+use sewer_wal::{Layout, Lsn, SegmentName, WalId};
 
+pub use self::segments::{DamageReport, DamagedSegment, PlanError};
+pub(crate) use self::segments::{directory, read_segment};
+
+use self::segments::{Records, Survey, survey, total};
 use crate::backlog::Waiting;
 use crate::codec::Compression;
 use crate::config::Config;
@@ -46,70 +51,15 @@ pub struct Plan {
     pub compression: Compression,
     /// The key class of `access-log` files.
     pub access_log_class: String,
-    /// The bases of the segments, in order.
-    pub segments: Vec<Lsn>,
+    /// The names of the segments, in order.
+    #[serde(with = "names")]
+    pub segments: Vec<SegmentName>,
     /// The damage that was found in them.
     pub damaged: Vec<DamagedSegment>,
     /// The files to be written, one per partition directory.
     pub outputs: Vec<OutputPlan>,
     /// Whether every output has been published, so that only the segments are left to be deleted.
     pub published: bool,
-}
-
-/// A segment of the shipment that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DamagedSegment {
-    /// The segment's base.
-    pub base: Lsn,
-    /// How many events it still gave.
-    pub events: u64,
-    /// What is damaged, and which LSNs are lost.
-    pub damage: Vec<DamageReport>,
-}
-
-impl DamagedSegment {
-    /// How many of its events are lost.
-    pub fn lost(&self) -> u64 {
-        total(self.damage.iter().map(DamageReport::lost))
-    }
-}
-
-/// The sum of figures that come from a disk.
-fn total(counts: impl Iterator<Item = u64>) -> u64 {
-    counts.fold(0, u64::saturating_add)
-}
-
-/// One place of damage, as it goes into the report beside the quarantined segment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DamageReport {
-    /// Where it begins, in bytes from the start of the segment.
-    pub offset: u64,
-    /// What was found.
-    pub reason: String,
-    /// The first LSN that is lost with it.
-    pub first_lost_lsn: Option<Lsn>,
-    /// The last LSN that is lost with it.
-    pub last_lost_lsn: Option<Lsn>,
-}
-
-impl From<Damage> for DamageReport {
-    fn from(damage: Damage) -> Self {
-        let last_lost_lsn = damage.lost.last();
-        Self {
-            offset: damage.offset,
-            reason: damage.reason.to_owned(),
-            first_lost_lsn: last_lost_lsn.map(|_| damage.lost.first),
-            last_lost_lsn,
-        }
-    }
-}
-
-impl DamageReport {
-    /// How many events are lost here.
-    pub fn lost(&self) -> u64 {
-        let ends = self.first_lost_lsn.zip(self.last_lost_lsn);
-        ends.map_or(0, |(first, last)| last.plus(1).since(first))
-    }
 }
 
 /// One file of the shipment.
@@ -155,37 +105,17 @@ impl OutputPlan {
     }
 }
 
-/// Why no plan could be made.
-#[derive(Debug, Error)]
-pub enum PlanError {
-    /// A segment cannot be read, or holds an event that this build does not know.
-    #[error("{cause}")]
-    Segment {
-        /// Its base.
-        base: Lsn,
-        /// Why.
-        cause: WalError,
-    },
-    /// The path template does not work for an event.
-    #[error("{0}")]
-    Path(String),
-}
-
-/// Makes the plan for a run of segments, reading all of it. Blocks.
+/// Makes the plan for a run of segments of one WAL, reading all of it. Blocks.
 ///
 /// # Errors
 /// [`PlanError`]; nothing was changed.
-pub fn make(
-    layout: &Layout,
-    wal_id: WalId,
-    run: &[Waiting],
-    config: &Config,
-) -> Result<Plan, PlanError> {
+pub fn make(layout: &Layout, run: &[Waiting], config: &Config) -> Result<Plan, PlanError> {
     let destination = &config.destination;
+    let first = run.first();
     let mut plan = Plan {
         version: PLAN_VERSION,
-        wal_id,
-        first_lsn: run.first().map(|segment| segment.base).unwrap_or_default(),
+        wal_id: first.map_or(WalId(0), |segment| segment.wal_id),
+        first_lsn: first.map(|segment| segment.name.base).unwrap_or_default(),
         last_lsn: Lsn(0),
         host: config.shipper.host.clone(),
         destination: destination.uri.clone(),
@@ -194,7 +124,7 @@ pub fn make(
         format: destination.format,
         compression: destination.compression,
         access_log_class: destination.access_log_class.clone(),
-        segments: run.iter().map(|segment| segment.base).collect(),
+        segments: run.iter().map(|segment| segment.name).collect(),
         damaged: Vec::new(),
         outputs: Vec::new(),
         published: false,
@@ -215,92 +145,16 @@ pub fn make(
     Ok(plan)
 }
 
-/// What the segments of a plan hold.
-struct Survey {
-    directories: BTreeMap<String, Records>,
-    damaged: Vec<DamagedSegment>,
-    /// The LSN after the last one.
-    end: Lsn,
-}
-
-/// The records of one directory.
-struct Records {
-    count: u64,
-    last_timestamp_ms: i64,
-}
-
-fn survey(layout: &Layout, plan: &Plan) -> Result<Survey, PlanError> {
-    let (mut directories, mut damaged) = (BTreeMap::<String, Records>::new(), Vec::new());
-    let mut partitions = plan.partitions()?;
-    let mut end = plan.first_lsn;
-    for &base in &plan.segments {
-        let (mut events, mut damage) = (0, Vec::new());
-        let mut count = |_, event: Event<'_>| -> Result<(), PlanError> {
-            events += 1;
-            let directory = directory(&mut partitions, &event)?;
-            let last_timestamp_ms = event.timestamp_ms;
-            if let Some(records) = directories.get_mut(directory) {
-                records.count += 1;
-                records.last_timestamp_ms = records.last_timestamp_ms.max(last_timestamp_ms);
-            } else {
-                let records = Records { count: 1, last_timestamp_ms };
-                directories.insert(directory.to_owned(), records);
-            }
-            Ok(())
-        };
-        end = end.max(read_segment(layout, base, &mut count, |d| damage.push(d.into()))?);
-        if !damage.is_empty() {
-            damaged.push(DamagedSegment { base, events, damage });
-        }
-    }
-    Ok(Survey { directories, damaged, end })
-}
-
-/// Calls `on_event` for each intact event of a sealed segment, in order, and `on_damage` for each
-/// damage; returns the LSN after the last one.
-///
-/// # Errors
-/// [`PlanError::Segment`] if it cannot be read to its end, and whatever `on_event` says.
-pub(crate) fn read_segment<E: From<PlanError>>(
-    layout: &Layout,
-    base: Lsn,
-    on_event: &mut impl FnMut(Lsn, Event<'_>) -> Result<(), E>,
-    mut on_damage: impl FnMut(Damage),
-) -> Result<Lsn, E> {
-    let path = layout.sealed_file(base);
-    let unreadable = |cause| PlanError::Segment { base, cause };
-    let mut reader = SegmentReader::open(&path, Kind::Sealed).map_err(unreadable)?;
-    while let Some(item) = reader.next_item().map_err(unreadable)? {
-        match item {
-            Item::Damage(damage) => on_damage(damage),
-            Item::Batch(batch) => {
-                for (lsn, bytes) in batch.events() {
-                    let event = Event::decode(bytes)
-                        .map_err(|source| WalError::Event { path: path.clone(), lsn, source })
-                        .map_err(unreadable)?;
-                    on_event(lsn, event)?;
-                }
-            }
-        }
-    }
-    Ok(reader.next_lsn().unwrap_or(base))
-}
-
-/// The partition directory of an event.
-pub(crate) fn directory<'a>(
-    partitions: &'a mut Partitions,
-    event: &Event<'_>,
-) -> Result<&'a str, PlanError> {
-    let timestamp_ms = event.timestamp_ms;
-    partitions
-        .directory(timestamp_ms)
-        .map_err(|e| PlanError::Path(format!("directory for timestamp {timestamp_ms}: {e}")))
-}
-
 impl Plan {
-    /// The name of the plan's file, and of nothing else: `<first>-<last>.json`.
+    /// The name of the plan's file, and of nothing else: `<first>-<last>.json`, or
+    /// `<first>-<last>-<WAL id>.json` where the names of segments carry the id as well.
     pub fn file_name(&self) -> String {
-        format!("{:0LSN_DIGITS$}-{:0LSN_DIGITS$}.json", self.first_lsn.0, self.last_lsn.0)
+        let (first, last) = (self.first_lsn.0, self.last_lsn.0);
+        let id = match self.segments.iter().find_map(|name| name.wal_id) {
+            Some(id) => format!("-{id}"),
+            None => String::new(),
+        };
+        format!("{first:0LSN_DIGITS$}-{last:0LSN_DIGITS$}{id}.json")
     }
 
     /// Where its events go.

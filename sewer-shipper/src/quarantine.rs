@@ -31,7 +31,7 @@ pub fn quarantine(layout: &Layout, plan: &Plan, segment: &DamagedSegment) -> Res
     let events_lost = segment.lost();
     let report = Report {
         wal_id: plan.wal_id,
-        segment: segment.base,
+        segment: segment.name.base,
         shipment_first_lsn: plan.first_lsn,
         shipment_last_lsn: plan.last_lsn,
         events_shipped: segment.events,
@@ -40,7 +40,7 @@ pub fn quarantine(layout: &Layout, plan: &Plan, segment: &DamagedSegment) -> Res
     };
     let mut text = serde_json::to_vec_pretty(&report).expect("a report has only plain keys");
     text.push(b'\n');
-    let path = sealed::quarantine(layout, segment.base, &text)?;
+    let path = sealed::quarantine(layout, segment.name, &text)?;
     tracing::error!(
         path = %path.display(), events_shipped = segment.events, events_lost,
         "quarantined a damaged segment; the report beside it names what is lost"
@@ -73,7 +73,7 @@ pub fn reports(layout: &Layout) -> anyhow::Result<Vec<DamagedSegment>> {
             let read = || format!("read the report {}", path.display());
             let Losses { segment: base, events_shipped: events, damage } =
                 serde_json::from_slice(&fs::read(&path).with_context(read)?).with_context(read)?;
-            reports.push(DamagedSegment { base, events, damage });
+            reports.push(DamagedSegment { name: base.into(), events, damage });
         }
     }
     Ok(reports)

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sewer_wal::Lsn;
+use sewer_wal::SegmentName;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
@@ -63,7 +63,7 @@ struct Schedule<'a> {
     worker: &'a mut Worker,
     until: Until,
     shared: Shared,
-    under_way: JoinSet<(Vec<Lsn>, Ended)>,
+    under_way: JoinSet<(Vec<SegmentName>, Ended)>,
     /// The failures of planning.
     backoff: Backoff,
     marking: Option<Marking>,
@@ -151,7 +151,7 @@ impl<'a> Schedule<'a> {
         slots.saturating_sub(self.shared.slots.available_permits())
     }
 
-    fn ended(&mut self, ended: Result<(Vec<Lsn>, Ended), JoinError>) {
+    fn ended(&mut self, ended: Result<(Vec<SegmentName>, Ended), JoinError>) {
         match ended {
             Ok((segments, how)) => self.worker.ended(&segments, how),
             // Its plan is taken up again by the next start; its segments stay claimed.

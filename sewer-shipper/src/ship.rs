@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub use self::error::ShipError;
 
 use bytes::Bytes;
-use sewer_wal::{Layout, Lsn, WalError, sealed};
+use sewer_wal::{Layout, SegmentName, WalError, sealed};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -114,9 +114,10 @@ impl Shipment {
 
     async fn check_segments(&self) -> Result<(), ShipError> {
         let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
-        let missing = tokio::task::spawn_blocking(move || -> Result<Vec<Lsn>, WalError> {
-            let there = layout.sealed_bases()?;
-            Ok(plan.segments.iter().copied().filter(|base| !there.contains(base)).collect())
+        let missing = tokio::task::spawn_blocking(move || -> Result<Vec<SegmentName>, WalError> {
+            let there = layout.sealed_names()?;
+            let is_missing = |name: &SegmentName| there.binary_search(name).is_err();
+            Ok(plan.segments.iter().copied().filter(is_missing).collect())
         })
         .await??;
         if missing.is_empty() {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use sewer_wal::layout::create_dir_durably;
-use sewer_wal::{Layout, Lsn, WalId};
+use sewer_wal::durable::create_dir_durably;
+use sewer_wal::{Layout, SegmentName, WalId};
 use thiserror::Error;
 
 use crate::backlog::{Backlog, Totals, Waiting};
@@ -62,7 +62,7 @@ pub enum Ended {
     /// Its plan no longer fitted its segments; another one is to be made.
     Withdrawn {
         /// The segment that cannot be read to its end, and why.
-        unreadable: Option<(Lsn, String)>,
+        unreadable: Option<(SegmentName, String)>,
     },
     /// It was told to stop; the next start takes it up.
     Stopped,
@@ -72,13 +72,12 @@ pub enum Ended {
 #[derive(Debug)]
 pub struct Worker {
     config: Config,
-    wal_id: WalId,
     tools: Tools,
     backlog: Backlog,
     /// The plans that an earlier process left, once they have been read.
     left: Option<VecDeque<Plan>>,
     /// The segments of shipments under way, and of those left.
-    claimed: BTreeSet<Lsn>,
+    claimed: BTreeSet<SegmentName>,
     _lock: Flock<File>,
 }
 
@@ -91,9 +90,9 @@ impl Worker {
     pub fn open(config: &Config, wal_dir: &Path, is_own: bool) -> Result<Self, OpenError> {
         let layout = Layout::new(wal_dir);
         let lock = lock(&layout)?;
-        let wal_id =
-            WalId::load(&layout)?.ok_or_else(|| OpenError::NoWal(wal_dir.display().to_string()))?;
-        let dir = Journal::dir_for(&config.shipper.dir, wal_id, is_own);
+        let identity = sewer_wal::look_up_identity(&layout)?
+            .ok_or_else(|| OpenError::NoWal(wal_dir.display().to_string()))?;
+        let dir = Journal::dir_for(&config.shipper.dir, &identity, is_own);
         if !is_own {
             // The journal makes its own directory, below one that must be there.
             create_dir_durably(&config.shipper.dir)?;
@@ -108,10 +107,9 @@ impl Worker {
         let metrics = Arc::new(Metrics::new(config.status.max_lag));
         let tools =
             Tools { layout: layout.clone(), journal, destination, metrics, open_partitions };
-        let backlog = Backlog::new(layout, wal_id);
+        let backlog = Backlog::new(layout, identity);
         Ok(Self {
             config: config.clone(),
-            wal_id,
             tools,
             backlog,
             left: None,
@@ -125,9 +123,9 @@ impl Worker {
         &self.tools.metrics
     }
 
-    /// The WAL that is shipped.
+    /// The WAL that is shipped, by its current id.
     pub fn wal_id(&self) -> WalId {
-        self.wal_id
+        self.backlog.identity().id
     }
 
     /// The configuration.
@@ -149,7 +147,7 @@ impl Worker {
     pub fn marker(&self) -> Option<Marker> {
         let partitions = Arc::clone(self.tools.open_partitions.as_ref()?);
         let (layout, destination) = (self.tools.layout.clone(), self.tools.destination.clone());
-        Some(Marker::new(&self.config, layout, self.wal_id, destination, partitions))
+        Some(Marker::new(&self.config, layout, self.wal_id(), destination, partitions))
     }
 
     /// Looks at what is sealed, and counts it.
@@ -190,8 +188,8 @@ impl Worker {
         };
         let plan = self.plan(run).await.inspect_err(|error| {
             // The others go on without it.
-            if let Some(base) = error.unreadable_segment() {
-                self.backlog.set_aside(base, error.to_string());
+            if let Some(name) = error.unreadable_segment() {
+                self.backlog.set_aside(name, error.to_string());
             }
         })?;
         self.claimed.extend(&plan.segments);
@@ -206,12 +204,12 @@ impl Worker {
     }
 
     /// A shipment is no longer under way.
-    pub fn ended(&mut self, segments: &[Lsn], how: Ended) {
-        for base in segments {
-            self.claimed.remove(base);
+    pub fn ended(&mut self, segments: &[SegmentName], how: Ended) {
+        for name in segments {
+            self.claimed.remove(name);
         }
-        if let Ended::Withdrawn { unreadable: Some((base, why)) } = how {
-            self.backlog.set_aside(base, why);
+        if let Ended::Withdrawn { unreadable: Some((name, why)) } = how {
+            self.backlog.set_aside(name, why);
         }
     }
 
@@ -219,7 +217,7 @@ impl Worker {
     fn left(&mut self) -> Result<&mut VecDeque<Plan>, ShipError> {
         let plans = match self.left.take() {
             Some(plans) => plans,
-            None => self.tools.journal.load(self.wal_id)?.into(),
+            None => self.tools.journal.load(self.backlog.identity())?.into(),
         };
         self.claimed.extend(plans.iter().flat_map(|plan| &plan.segments));
         Ok(self.left.insert(plans))
@@ -227,10 +225,10 @@ impl Worker {
 
     /// Plans a run and writes the plan down.
     async fn plan(&self, run: Vec<Waiting>) -> Result<Plan, ShipError> {
-        let (layout, wal_id) = (self.tools.layout.clone(), self.wal_id);
+        let layout = self.tools.layout.clone();
         let (config, journal) = (self.config.clone(), self.tools.journal.clone());
         tokio::task::spawn_blocking(move || {
-            let plan = plan::make(&layout, wal_id, &run, &config).map_err(EncodeError::from)?;
+            let plan = plan::make(&layout, &run, &config).map_err(EncodeError::from)?;
             journal.store(&plan)?;
             Ok(plan)
         })

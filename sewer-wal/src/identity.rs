@@ -160,7 +160,7 @@ pub(crate) enum IdContent {
 
 impl Identity {
     /// An identity that has nothing to say but its id.
-    pub(crate) fn new(id: WalId) -> Self {
+    pub fn new(id: WalId) -> Self {
         Self { id, own_names: false, earlier: Vec::new(), next_lsn: None, born: None }
     }
 

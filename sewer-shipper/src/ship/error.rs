@@ -1,6 +1,6 @@
 //! Why a shipment stopped, and what that means for the next attempt.
 
-use sewer_wal::{Lsn, WalError};
+use sewer_wal::{SegmentName, WalError};
 use thiserror::Error;
 
 use crate::destination::{DestinationError, Kind};
@@ -35,13 +35,14 @@ pub enum ShipError {
     },
     /// A segment of an unpublished shipment is gone.
     #[error(
-        "the segments {missing:?} of the shipment {plan} have vanished before it was published; put them back, or move the plan away to ship the rest"
+        "the segments {} of the shipment {plan} have vanished before it was published; put them back, or move the plan away to ship the rest",
+        missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     Vanished {
         /// The plan's file name.
         plan: String,
-        /// The bases that are missing.
-        missing: Vec<Lsn>,
+        /// The names that are missing.
+        missing: Vec<SegmentName>,
     },
     /// A task panicked.
     #[error("a task of the shipment ended unexpectedly: {0}")]
@@ -82,9 +83,9 @@ impl ShipError {
     }
 
     /// The segment that cannot be read to its end, if that is why.
-    pub fn unreadable_segment(&self) -> Option<Lsn> {
+    pub fn unreadable_segment(&self) -> Option<SegmentName> {
         match self {
-            Self::Encode(EncodeError::Plan(PlanError::Segment { base, .. })) => Some(*base),
+            Self::Encode(EncodeError::Plan(PlanError::Segment { name, .. })) => Some(*name),
             _ => None,
         }
     }

@@ -50,8 +50,8 @@ pub(crate) fn padding_in(form: Form, bytes: usize) -> Option<usize> {
 fn crc_of_zeros(length: usize) -> u32 {
     use std::sync::LazyLock;
     static CRCS: LazyLock<Vec<u32>> = LazyLock::new(|| {
-        let zeros = [0; 2 * BLOCK];
-        (0..zeros.len()).map(|length| crc32c::crc32c(&zeros[..length])).collect()
+        let next = |crc: &u32| Some(crc32c::crc32c_append(*crc, &[0]));
+        std::iter::successors(Some(0), next).take(2 * BLOCK).collect()
     });
     CRCS[length]
 }
@@ -306,6 +306,13 @@ mod tests {
         assert!(bytes == golden);
         assert_eq!(used, BATCH_OVERHEAD + 2 * EVENT_OVERHEAD + a.len() + b.len());
         assert_eq!(batch(Form::Compact, &[a, b]).len(), used);
+    }
+
+    #[test]
+    fn zeros_have_the_crc_that_is_kept_for_them() {
+        for length in [0, 1, 7, 8, 4095, BLOCK, 2 * BLOCK - 1] {
+            assert_eq!(crc_of_zeros(length), crc32c::crc32c(&vec![0; length]), "{length}");
+        }
     }
 
     #[test]

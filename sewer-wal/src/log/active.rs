@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use super::direct::is_refused;
 use super::{Engine, Writer};
@@ -28,7 +29,7 @@ const PADDING_COUNTED_MAX: u64 = 64 << 10;
 /// A log that takes batches.
 #[derive(Debug)]
 pub(crate) struct ActiveLog {
-    layout: Layout,
+    path: PathBuf,
     header: LogHeader,
     salt: Salt,
     writer: Writer,
@@ -77,7 +78,7 @@ impl ActiveLog {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&header.encode(descriptor));
         Ok(Self {
-            layout: layout.clone(),
+            path,
             header,
             salt,
             writer,
@@ -101,10 +102,7 @@ impl ActiveLog {
         let id = self.last_entry_id + 1;
         let base = self.range.map_or(first, |range| range.first);
         let place = BatchPlace { salt: self.salt, base, first, id };
-        let written = self
-            .writer
-            .append(place, batch)
-            .context("append to", &self.layout.log_file(self.header.segment))?;
+        let written = self.writer.append(place, batch).context("append to", &self.path)?;
         let length = length_in(Form::Log, unpadded) as u64;
         self.last_entry_id = id;
         self.bytes += length;
@@ -144,13 +142,13 @@ impl ActiveLog {
     /// # Errors
     /// [`WalError::Removed`] if it is not, [`WalError::Io`] if that cannot be told.
     pub(crate) fn check_place(&self) -> Result<(), WalError> {
-        let path = self.layout.log_file(self.number());
-        let removed = || WalError::Removed { dir: self.layout.root().to_path_buf() };
-        match fs::metadata(&path) {
+        let root = self.path.ancestors().nth(3).unwrap_or(&self.path);
+        let removed = || WalError::Removed { dir: root.to_path_buf() };
+        match fs::metadata(&self.path) {
             Ok(data) if (data.dev(), data.ino()) == self.file => Ok(()),
             Ok(_) => Err(removed()),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(removed()),
-            Err(e) => Err(e).context("stat", &path),
+            Err(e) => Err(e).context("stat", &self.path),
         }
     }
 

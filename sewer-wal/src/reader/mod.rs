@@ -287,10 +287,12 @@ impl SegmentReader {
         })
     }
 
-    /// Holds the first batch to what names and neighbours tell.
+    /// Holds the first batch to what names and neighbours tell. A log that begins behind the end of
+    /// the one before it is sound: that one has lost its end.
     fn check_beginning(&mut self, entry: &Entry, offset: u64) {
         let Some(expected) = self.expected_first.take() else { return };
-        if self.next.lsn.is_some() || entry.range.first == expected {
+        let is_later_log = self.kind == Kind::Active && entry.range.first > expected;
+        if self.next.lsn.is_some() || entry.range.first == expected || is_later_log {
             return;
         }
         let none = LsnRange::new(entry.range.first, 0);
