@@ -53,7 +53,7 @@ pub(super) fn parse_filling(
     slots: &mut Vec<Slot>,
 ) -> io::Result<Result<Entry, NoEntry>> {
     loop {
-        match decoder.parse(window.bytes(), slots) {
+        match decoder.parse(window.offset(), window.bytes(), slots) {
             Err(NoEntry::Incomplete) if window.fill()? => {}
             found => return Ok(found),
         }

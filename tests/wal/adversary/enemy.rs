@@ -12,6 +12,8 @@ pub struct Known {
     /// The LSN and the id of the entry that comes next.
     pub next_lsn: u64,
     pub next_id: u64,
+    /// Where in the file the batch begins that the bytes come to lie in.
+    pub offset: u64,
     /// Whole logs and segments of this node, byte for byte.
     pub leaked: Vec<Vec<u8>>,
 }
@@ -46,12 +48,18 @@ pub fn entry_v1(id: u64, first: u64, count: u32, events: &[Vec<u8>]) -> Vec<u8> 
 }
 
 /// A batch of format 2 with a salt that may be any, padded to a block or not.
-pub fn batch_v2(id: u64, salt: [u8; 16], first: u64, events: &[Vec<u8>], padded: bool) -> Vec<u8> {
+pub fn batch_v2(
+    id: u64,
+    (salt, offset): ([u8; 16], u64),
+    first: u64,
+    events: &[Vec<u8>],
+    padded: bool,
+) -> Vec<u8> {
     let data: usize = events.iter().map(|event| event.len() + 9).sum();
-    let unpadded = 9 + 9 + 40 + 4 * events.len() + data + 1;
+    let unpadded = 9 + 9 + 48 + 4 * events.len() + data + 1;
     let blocks = (unpadded + 9).next_multiple_of(4096);
     let length = if padded { blocks } else { unpadded };
-    let mut header = salt.to_vec();
+    let mut header = [&salt[..], &offset.to_le_bytes()].concat();
     header.extend(first.to_le_bytes());
     header.extend(first.to_le_bytes());
     header.extend(u32::try_from(length).unwrap().to_le_bytes());
@@ -122,6 +130,7 @@ impl Known {
             1 => [0xff; 16],
             _ => self.salt_of_an_older_log(random),
         };
+        let offset = self.offset + random.below(4) * 4096;
         let time = *random.pick(&[0, 1_700_000_000_000, 1 << 62, i64::MIN]);
         let events = match random.below(4) {
             0 => vec![],
@@ -133,11 +142,11 @@ impl Known {
             0 => entry_v1(id, first, count, &events),
             1 => entry_v1(id, u64::MAX - random.below(3), count, &events),
             2 => entry_v1(id, first, u32::MAX, &events),
-            3 => batch_v2(id, salt, first, &events, true),
-            4 => batch_v2(id, salt, first, &events, false),
+            3 => batch_v2(id, (salt, offset), first, &events, true),
+            4 => batch_v2(id, (salt, offset), first, &events, false),
             5 => {
                 let mut log = log_start(self, salt, 1 + u8::from(random.below(2) == 0));
-                log.extend(batch_v2(2, salt, self.next_lsn, &events, true));
+                log.extend(batch_v2(2, (salt, 8192), self.next_lsn, &events, true));
                 log
             }
             6 => footer(1 + u32::from(random.below(2) == 0), self, salt, self.next_lsn, 5),

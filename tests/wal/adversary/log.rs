@@ -41,8 +41,9 @@ fn check(scene: &Scene, bytes: &[u8], is_torn: bool) -> Result<(), String> {
         touched.push(scene.batches.last().unwrap().lsns.clone());
     }
     let all = scene.lsns();
-    let is_untouched =
-        |batch: &&super::scene::Placed| bytes[batch.bytes.clone()] == scene.bytes[batch.bytes.clone()];
+    let is_untouched = |batch: &&super::scene::Placed| {
+        bytes[batch.bytes.clone()] == scene.bytes[batch.bytes.clone()]
+    };
     let least = scene.batches.iter().rev().find(is_untouched);
     let least = least.map(|batch| batch.lsns.end);
     match (next, least) {
@@ -72,6 +73,31 @@ fn check(scene: &Scene, bytes: &[u8], is_torn: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Batches of one block each, without an enemy.
+fn plain(count: u64) -> Scene {
+    Scene::plain(Engine::Okaywal, &vec![300; usize::try_from(count).unwrap()])
+}
+
+/// As a disk does that writes to a wrong place, or keeps an old version: each block in each other
+/// one's place, with its neighbours gone, too.
+#[test]
+fn a_block_in_the_place_of_another_costs_the_batch_that_was_there() {
+    let scene = plain(9);
+    let block = |index: usize| scene.batches[index].bytes.clone();
+    let last = scene.batches.len() - 1;
+    for to in 0..=last {
+        for from in 0..=last {
+            for zeroed in 0..=3.min(to) {
+                let mut bytes = scene.bytes.clone();
+                bytes[block(to - zeroed).start..block(to).start].fill(0);
+                bytes.copy_within(block(from), block(to).start);
+                check(&scene, &bytes, false)
+                    .unwrap_or_else(|why| panic!("{from} at {to}, {zeroed} zeroed: {why}"));
+            }
+        }
+    }
+}
+
 fn scenes(test: &str) -> (Vec<(Scene, u64)>, u64) {
     let mut random = Random::announced(test);
     let many = if sweep::is_complete() { 20 } else { 1 };
@@ -93,8 +119,7 @@ fn hostile_events_are_only_events_whatever_happens_to_the_log() {
         for way in 0..ways {
             let mut bytes = scene.bytes.clone();
             let times = 1 + random.below(3);
-            let done: Vec<_> =
-                (0..times).map(|_| scene.spoil(&mut bytes, &mut random)).collect();
+            let done: Vec<_> = (0..times).map(|_| scene.spoil(&mut bytes, &mut random)).collect();
             let so = |why| format!("{why}\nseed {seed}, way {way}: {done:?}\n{:?}", scene.batches);
             check(&scene, &bytes, false).map_err(so)?;
         }
@@ -116,7 +141,8 @@ fn a_torn_batch_of_hostile_events_is_read_whole_or_not_at_all() {
             let mut bytes = scene.bytes.clone();
             for (index, &sector) in sectors.iter().enumerate() {
                 // In order up to some sector, then any of them.
-                let is_lost = if cut <= sectors.len() { index >= cut } else { random.below(2) == 0 };
+                let is_lost =
+                    if cut <= sectors.len() { index >= cut } else { random.below(2) == 0 };
                 if is_lost {
                     bytes[sector..sector + SECTOR].fill(0);
                 }

@@ -9,7 +9,7 @@ use sewer_wal::reader::{Damage, Item, Kind};
 use sewer_wal::{Batch, Engine, Event, Layout, Lsn, LsnRange, SegmentReader, Wal, sealed};
 
 use super::enemy::Known;
-use crate::common::{data_end, logs, options, wal_in_memory};
+use crate::common::{batch_of, data_end, logs, options, wal_in_memory};
 
 pub const SECTOR: usize = 512;
 pub const BLOCK: usize = 4096;
@@ -20,6 +20,14 @@ pub const LOG_START: usize = 8192;
 pub struct Placed {
     pub bytes: Range<usize>,
     pub lsns: Range<u64>,
+}
+
+impl Placed {
+    /// One of the two with which a log begins.
+    fn empty(index: usize) -> Self {
+        let start = LOG_START + index * BLOCK;
+        Self { bytes: start..start + BLOCK, lsns: 0..0 }
+    }
 }
 
 /// A file, what it holds, and what was asked for.
@@ -46,7 +54,7 @@ pub struct Found {
 fn batch(known: &Known, random: &mut Random) -> Batch {
     let mut batch = Batch::default();
     let count = 1 + random.below(3);
-    let mut at = 9 + 5 + 40 + 4 * usize::try_from(count).unwrap() + 4;
+    let mut at = 9 + 5 + 48 + 4 * usize::try_from(count).unwrap() + 4;
     for number in 0..count {
         let path = (known.next_lsn + number).to_string();
         // Chunk, event, and the path that comes first.
@@ -82,6 +90,31 @@ impl Scene {
         })
     }
 
+    /// A log as a crash leaves it, of batches of one event of so many bytes each, by nobody in
+    /// particular.
+    pub fn plain(engine: Engine, event_bytes: &[usize]) -> Self {
+        let (_dir, layout) = wal_in_memory();
+        let mut wal = Wal::open(layout.clone(), options(engine)).unwrap().0;
+        let log = layout.log_file(wal.segment());
+        let mut batches: Vec<_> = (0..2).map(Placed::empty).collect();
+        let mut requested = BTreeMap::new();
+        for (lsn, bytes) in (0..).zip(event_bytes) {
+            let (batch, start) = (batch_of(lsn, 1, *bytes), data_end(&log));
+            wal.append(&batch).unwrap();
+            requested.insert(lsn, batch.events().next().unwrap().to_vec());
+            batches.push(Placed { bytes: start..data_end(&log), lsns: lsn..lsn + 1 });
+        }
+        let (id, bytes) = (fs::read(layout.id_file()).unwrap(), fs::read(log).unwrap());
+        Self { id, bytes, batches, requested, older: Vec::new() }.truncated()
+    }
+
+    /// Some of the zeros behind the last batch are as good as all.
+    fn truncated(mut self) -> Self {
+        let end = self.batches.last().map_or(0, |batch| batch.bytes.end);
+        self.bytes.truncate(end + 4 * BLOCK);
+        self
+    }
+
     fn build(
         engine: Engine,
         count: u64,
@@ -101,18 +134,14 @@ impl Scene {
         }
         let mut wal = Wal::open(layout.clone(), options(engine)).unwrap().0;
         let next = wal.next_lsn().0;
-        for empty in 0..2 {
-            let start = LOG_START + empty * BLOCK;
-            batches.push(Placed { bytes: start..start + BLOCK, lsns: next..next });
-        }
+        batches.extend((0..2).map(Placed::empty));
+        batches.iter_mut().for_each(|batch| batch.lsns = next..next);
         let placed = Self::append(&mut wal, &layout, count, &older, &mut requested, random);
         batches.extend(placed);
         let id = fs::read(layout.id_file()).unwrap();
-        let mut bytes = end(&layout, wal);
-        // Some of the zeros behind are as good as all.
-        bytes.truncate(batches.last().map_or(0, |batch| batch.bytes.end) + 4 * BLOCK);
+        let bytes = end(&layout, wal);
         requested.retain(|lsn, _| *lsn >= next);
-        Self { id, bytes, batches, requested, older }
+        Self { id, bytes, batches, requested, older }.truncated()
     }
 
     fn append(
@@ -131,6 +160,7 @@ impl Scene {
                 segment: wal.segment(),
                 next_lsn: wal.next_lsn().0,
                 next_id: 4 + index,
+                offset: data_end(&log) as u64,
                 leaked: older.to_vec(),
             };
             let batch = batch(&known, random);
@@ -202,7 +232,8 @@ impl Scene {
                 return Err(format!("LSN {lsn} was read and is not what was requested"));
             }
         }
-        let lost = |lsn: u64| found.damage.iter().any(|d| d.lost.first.0 <= lsn && lsn < d.lost.end.0);
+        let lost =
+            |lsn: u64| found.damage.iter().any(|d| d.lost.first.0 <= lsn && lsn < d.lost.end.0);
         for lsn in self.lsns() {
             let is_there = found.events.contains_key(&lsn);
             let is_touched = touched.iter().any(|batch| batch.contains(&lsn));
@@ -216,7 +247,8 @@ impl Scene {
                 return Err(format!("LSN {lsn} is there, and it is said to be lost"));
             }
         }
-        let beyond = found.damage.iter().find(|d| !d.lost.is_empty() && d.lost.end.0 > self.lsns().end);
+        let beyond =
+            found.damage.iter().find(|d| !d.lost.is_empty() && d.lost.end.0 > self.lsns().end);
         match beyond {
             Some(damage) => Err(format!("{damage:?} is of events that were never written")),
             None => Ok(()),
