@@ -3,4 +3,5 @@
 mod adversary;
 mod append;
 mod common;
+mod format_1;
 mod power_cut;
