@@ -4,7 +4,8 @@
 //! ID       = id (16 hex digits), "\n", line*, "crc32c ", 8 hex digits, "\n"
 //! line     = "born <inode> <nanoseconds>\n"   of the file ID itself: another file is a copy
 //!          | "names own\n"                    segments carry the id in their names
-//!          | "earlier <id>\n"                 an identity that left segments or logs here
+//!          | "earlier <id>\n"                 an identity that left segments or logs here; with
+//!                                            names of their own, first that of plain names
 //!          | "next <LSN>\n"                   where LSNs go on; only while nothing appends
 //! ```
 //! The CRC-32C is of everything before its line. A file of format 1 is the first line alone.
@@ -134,7 +135,8 @@ pub struct Identity {
     pub id: WalId,
     /// Whether its segments carry the id in their names.
     pub own_names: bool,
-    /// The ids under which this directory may still hold events.
+    /// The ids under which this directory has held events and may hold some; with
+    /// [`Self::own_names`], the first is that of the segments with plain names.
     pub earlier: Vec<WalId>,
     /// Where LSNs go on, if the last process ended cleanly.
     pub next_lsn: Option<Lsn>,
@@ -167,6 +169,11 @@ impl Identity {
     /// Whether events of this id belong here.
     pub fn owns(&self, id: WalId) -> bool {
         id == self.id || self.earlier.contains(&id)
+    }
+
+    /// The id of the segments with plain names.
+    pub fn of_plain_names(&self) -> WalId {
+        self.earlier.first().copied().filter(|_| self.own_names).unwrap_or(self.id)
     }
 
     pub(crate) fn encode(&self) -> String {

@@ -58,7 +58,7 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
 /// Footers of format 1 are believed as far as they agree with names: a damaged one must not make a
 /// segment another WAL's, or give its events the place of others. What decides then is under a CRC
 /// of its own, the header's or a batch header's. Where nothing tells the WAL, it is that of the
-/// name, or the current one.
+/// name, or that of plain names.
 ///
 /// # Errors
 /// [`WalError::ForeignSegment`] or [`WalError::Misplaced`] if it does not belong here, and all of
@@ -68,7 +68,8 @@ pub fn inspect(segment: &SealedSegment, identity: &Identity) -> Result<Inspected
     let mut reader = SegmentReader::open(path, Kind::Sealed)?;
     let footer = reader.footer();
     let told = reader.header().map(|header| header.wal_id);
-    let told = told.or(footer.filter(|footer| footer.version > 1).map(|footer| footer.wal_id));
+    let named = segment.name.wal_id.unwrap_or(identity.of_plain_names());
+    let told = told.or(footer.filter(Footer::has_own_crc).map(|footer| footer.wal_id));
     let wal_id = match (told, footer) {
         (Some(told), _) => told,
         (None, Some(footer)) if !identity.owns(footer.wal_id) => {
@@ -76,13 +77,13 @@ pub fn inspect(segment: &SealedSegment, identity: &Identity) -> Result<Inspected
             if reader.is_as_sealed() {
                 return Err(foreign(path, footer.wal_id, identity.id));
             }
-            return Ok(Inspected { wal_id: identity.id, footer: None });
+            return Ok(Inspected { wal_id: named, footer: None });
         }
         (None, Some(footer)) => footer.wal_id,
-        (None, None) => segment.name.wal_id.unwrap_or(identity.id),
+        (None, None) => named,
     };
     if !identity.owns(wal_id) || segment.name.wal_id.is_some_and(|named| named != wal_id) {
-        return Err(foreign(path, wal_id, segment.name.wal_id.unwrap_or(identity.id)));
+        return Err(foreign(path, wal_id, named));
     }
     let Some(footer) = footer else { return Ok(Inspected { wal_id, footer: None }) };
     if footer.base == segment.name.base {
@@ -104,40 +105,61 @@ fn foreign(path: &Path, found: WalId, expected: WalId) -> WalError {
     WalError::ForeignSegment { path: path.to_path_buf(), found, expected }
 }
 
-/// Where the events behind those of a segment begin: the base of the next segment or of the oldest
-/// log of the same WAL; `None` if there is neither. Only for a segment that is damaged: it opens
-/// others.
+/// Where the events behind those of a segment begin, as far as anything tells: by the next segment
+/// of the same WAL, by its oldest log, or by what a clean stop has noted. Only for a segment that
+/// is damaged: it opens others.
 pub fn next_base(
     layout: &Layout,
+    identity: &Identity,
     wal_id: WalId,
     name: SegmentName,
 ) -> Result<Option<Lsn>, WalError> {
-    let is_of_wal = |path: &Path, kind| match SegmentReader::open(path, kind) {
-        Ok(reader) => reader.header().is_some_and(|header| header.wal_id == wal_id),
-        Err(_) => false,
-    };
-    let mut names = layout.sealed_names()?;
-    names.extend(layout.quarantined_names()?);
-    names.sort_unstable_by_key(|name| name.base);
-    for next in names.into_iter().filter(|next| next.base > name.base) {
-        let dirs = [layout.sealed_dir(), layout.quarantine_dir()];
-        let paths = dirs.map(|dir| dir.join(next.to_string()));
-        if next.wal_id == Some(wal_id)
-            || (next.wal_id.is_none() && paths.iter().any(|path| is_of_wal(path, Kind::Sealed)))
-        {
+    let dirs = [layout.sealed_dir(), layout.quarantine_dir()];
+    let mut names = [layout.sealed_names()?, layout.quarantined_names()?].concat();
+    names.retain(|next| next.base > name.base && next.wal_id.is_none_or(|named| named == wal_id));
+    names.sort_unstable_by_key(|next| next.base);
+    for next in names {
+        let mut paths = dirs.iter().map(|dir| dir.join(next.to_string()));
+        if paths.any(|path| is_of_wal(path, next, identity, wal_id)) {
             return Ok(Some(next.base));
         }
     }
     for number in layout.log_numbers()? {
-        let path = layout.log_file(number);
-        if !is_of_wal(&path, Kind::Active) {
-            continue;
-        }
-        let mut reader = SegmentReader::open(&path, Kind::Active)?;
-        while let Some(item) = reader.next_item()? {
-            if let Item::Batch(batch) = item {
-                return Ok(Some(batch.range.first).filter(|first| *first > name.base));
+        let begins = match first_lsn(&layout.log_file(number), wal_id) {
+            Ok(begins) => begins,
+            Err(error) => {
+                tracing::debug!(%error, "a log is not asked where it begins");
+                continue;
             }
+        };
+        if begins > Some(name.base) {
+            return Ok(begins);
+        }
+    }
+    Ok(identity.next_lsn.filter(|next| wal_id == identity.id && *next > name.base))
+}
+
+/// Whether there is a segment of the WAL; one that cannot be read is taken at its name.
+fn is_of_wal(path: PathBuf, name: SegmentName, identity: &Identity, wal_id: WalId) -> bool {
+    match inspect(&SealedSegment { name, path, bytes: 0 }, identity) {
+        Ok(inspected) => inspected.wal_id == wal_id,
+        Err(WalError::ForeignSegment { .. } | WalError::Misplaced { .. }) => false,
+        Err(e) if e.is_not_found() => false,
+        Err(_) => name.wal_id.unwrap_or(identity.of_plain_names()) == wal_id,
+    }
+}
+
+/// The LSN with which a log of the WAL begins.
+fn first_lsn(path: &Path, wal_id: WalId) -> Result<Option<Lsn>, WalError> {
+    let mut reader = SegmentReader::open(path, Kind::Active)?;
+    if reader.header().is_none_or(|header| header.wal_id != wal_id) {
+        return Ok(None);
+    }
+    while let Some(item) = reader.next_item()? {
+        match item {
+            Item::Batch(batch) => return Ok(Some(batch.range.first)),
+            Item::Damage(damage) if damage.lost.is_empty() => {}
+            Item::Damage(damage) => return Ok(Some(damage.lost.first)),
         }
     }
     Ok(None)

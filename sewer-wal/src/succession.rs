@@ -11,12 +11,16 @@ use std::collections::BTreeSet;
 
 use crate::error::WalError;
 use crate::format::footer::Footer;
+use crate::format::header::LogHeader;
 use crate::identity::{Identity, SegmentName, WalId};
 use crate::layout::Layout;
 use crate::lock::{self, Stored};
 use crate::log::summary::LeftLog;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
+
+/// The earlier identities that are remembered, at most; more are forgotten from the oldest on.
+const EARLIER_MAX: usize = 256;
 
 /// The way in which a WAL goes on.
 #[derive(Debug)]
@@ -46,19 +50,19 @@ pub(crate) fn decide(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            begin(layout, Some(identity), left, &why)
+            begin(layout, all_ids(identity), left, &why)
         }
         Stored::Sound(identity) | Stored::Copied(identity) => {
             match next_lsn(layout, identity.id, identity.next_lsn, left)? {
                 None if is_to_append => {
-                    begin(layout, Some(identity), left, &unknown_lsn(identity.id))
+                    begin(layout, all_ids(identity), left, &unknown_lsn(identity.id))
                 }
-                lsn => go_on(layout, left, identity.clone(), lsn, None),
+                lsn => go_on(layout, identity.clone(), lsn, None),
             }
         }
         Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
             let lsn = next_lsn(layout, *id, None, left)?;
-            go_on(layout, left, Identity::new(*id), lsn, None)
+            go_on(layout, Identity::new(*id), lsn, None)
         }
         Stored::Old(_) | Stored::Damaged | Stored::Missing => {
             let problem = match stored {
@@ -71,21 +75,24 @@ pub(crate) fn decide(
             {
                 let id = identity.id;
                 let note = format!("{path} {problem}; the logs tell the WAL {id}, which goes on");
-                return go_on(layout, left, identity, Some(lsn), Some(note));
+                return go_on(layout, identity, Some(lsn), Some(note));
             }
             if !is_to_append {
                 let identity = look(layout)?.unwrap_or_else(|| Identity::new(WalId::random()));
-                return go_on(layout, left, identity, None, None);
+                return go_on(layout, identity, None, None);
             }
             let nothing_left = layout.sealed_names()?.is_empty()
                 && left.iter().all(|log| log.summary.events().is_none());
             if *stored == Stored::Missing && nothing_left {
-                let mut next = begin(layout, None, left, "")?;
+                let mut next = begin(layout, Vec::new(), left, "")?;
                 (next.created, next.notes) = (true, Vec::new());
                 return Ok(next);
             }
-            let old = if let Stored::Old(id) = stored { Some(Identity::new(*id)) } else { None };
-            begin(layout, old.as_ref(), left, &format!("{path} {problem}"))
+            let mut earlier = found_ids(layout, left)?;
+            if let Stored::Old(id) = stored {
+                earlier.push(*id);
+            }
+            begin(layout, without_doubles(earlier), left, &format!("{path} {problem}"))
         }
     }
 }
@@ -101,22 +108,25 @@ pub(crate) fn look(layout: &Layout) -> Result<Option<Identity>, WalError> {
         Stored::Sound(identity) | Stored::Copied(identity) => Ok(Some(identity)),
         Stored::Old(id) => Ok(Some(Identity::new(id))),
         stored => {
-            let mut ids = Vec::new();
+            let mut headers = Vec::new();
             for number in layout.log_numbers()?.into_iter().rev() {
                 match SegmentReader::open(&layout.log_file(number), Kind::Active) {
-                    Ok(reader) => ids.extend(reader.header().map(|header| header.wal_id)),
+                    Ok(reader) => headers.extend(reader.header()),
                     Err(e) if e.is_not_found() => {}
                     Err(e) => tracing::warn!(error = %e, "a log is passed over"),
                 }
             }
-            ids.extend(sealed_ids(layout)?);
-            let Some(id) = ids.first() else {
+            let sealed = sealed_ids(layout)?;
+            let newest = headers.first().map(|header| header.wal_id);
+            let Some(id) = newest.or(sealed.last().copied()) else {
                 let path = layout.id_file();
                 let is_gone = stored == Stored::Missing;
                 return if is_gone { Ok(None) } else { Err(WalError::BadIdentity { path }) };
             };
-            let earlier = ids.iter().copied().filter(|other| other != id).collect();
-            Ok(Some(Identity { earlier, ..Identity::new(*id) }))
+            let own_names = headers.first().is_some_and(LogHeader::has_own_names);
+            let ids = sealed.into_iter().chain(headers.iter().map(|header| header.wal_id));
+            let earlier = without_doubles(ids.filter(|other| *other != id));
+            Ok(Some(Identity { own_names, earlier, ..Identity::new(id) }))
         }
     }
 }
@@ -125,24 +135,23 @@ pub(crate) fn look(layout: &Layout) -> Result<Option<Identity>, WalError> {
 fn told_by_logs(layout: &Layout, left: &[LeftLog]) -> Result<Option<Identity>, WalError> {
     let newest = left.iter().rev().find(|log| log.summary.range.is_some());
     let Some(header) = newest.and_then(|log| log.summary.header) else { return Ok(None) };
-    let own_names = header.descriptor.is_some_and(|descriptor| descriptor.own_names);
     let earlier = found_ids(layout, left)?.into_iter().filter(|id| *id != header.wal_id).collect();
+    let own_names = header.has_own_names();
     Ok(Some(Identity { own_names, earlier, ..Identity::new(header.wal_id) }))
 }
 
-/// All ids that something in the directory carries.
-fn found_ids(layout: &Layout, left: &[LeftLog]) -> Result<BTreeSet<WalId>, WalError> {
-    let mut ids: BTreeSet<_> = left.iter().filter_map(LeftLog::wal_id).collect();
-    ids.extend(sealed_ids(layout)?);
-    Ok(ids)
+/// All ids that something in the directory carries, that of plain names first.
+fn found_ids(layout: &Layout, left: &[LeftLog]) -> Result<Vec<WalId>, WalError> {
+    let sealed = sealed_ids(layout)?;
+    Ok(without_doubles(sealed.into_iter().chain(left.iter().filter_map(LeftLog::wal_id))))
 }
 
-fn sealed_ids(layout: &Layout) -> Result<BTreeSet<WalId>, WalError> {
-    let mut ids = BTreeSet::new();
+fn sealed_ids(layout: &Layout) -> Result<Vec<WalId>, WalError> {
+    let mut ids = Vec::new();
     for name in layout.sealed_names()? {
         let path = layout.sealed_file(name);
         match name.wal_id {
-            Some(id) => ids.extend([id]),
+            Some(id) => ids.push(id),
             None => match Footer::load(&path) {
                 Ok(footer) => ids.extend(footer.map(|footer| footer.wal_id)),
                 Err(e) if e.is_not_found() => {}
@@ -150,23 +159,30 @@ fn sealed_ids(layout: &Layout) -> Result<BTreeSet<WalId>, WalError> {
             },
         }
     }
-    Ok(ids)
+    Ok(without_doubles(ids))
+}
+
+fn without_doubles(ids: impl IntoIterator<Item = WalId>) -> Vec<WalId> {
+    let mut seen = BTreeSet::new();
+    ids.into_iter().filter(|id| seen.insert(*id)).collect()
+}
+
+/// Every id of an identity: that of plain names, then from the newest on. They outlive their
+/// segments: a plan, or a report of what is lost, may be all that is left of one.
+fn all_ids(identity: &Identity) -> Vec<WalId> {
+    let first = [identity.of_plain_names(), identity.id];
+    without_doubles(first.into_iter().chain(identity.earlier.iter().copied()))
 }
 
 fn go_on(
     layout: &Layout,
-    left: &[LeftLog],
     identity: Identity,
     lsn: Option<Lsn>,
     note: Option<String>,
 ) -> Result<Next, WalError> {
     // Once nothing of another identity is left, names need not tell the two apart.
     let own_names = identity.own_names && has_plain_names(layout)?;
-    let mut identity = Identity { next_lsn: None, born: None, own_names, ..identity };
-    if !identity.earlier.is_empty() {
-        let found = found_ids(layout, left)?;
-        identity.earlier.retain(|id| found.contains(id));
-    }
+    let identity = Identity { next_lsn: None, born: None, own_names, ..identity };
     Ok(Next { identity, lsn, created: false, notes: note.into_iter().collect() })
 }
 
@@ -175,27 +191,22 @@ fn has_plain_names(layout: &Layout) -> Result<bool, WalError> {
     Ok(names.iter().any(|name| name.wal_id.is_none()))
 }
 
-/// A new identity beside the old one.
+/// A new identity beside the earlier ones, of which that of plain names is the first.
 fn begin(
     layout: &Layout,
-    old: Option<&Identity>,
+    mut earlier: Vec<WalId>,
     left: &[LeftLog],
     why: &str,
 ) -> Result<Next, WalError> {
-    let mut earlier = match old {
-        Some(old) => std::iter::once(old.id).chain(old.earlier.iter().copied()).collect(),
-        None => found_ids(layout, left)?,
-    };
+    earlier.truncate(EARLIER_MAX);
     let id = WalId::random();
-    earlier.remove(&id);
     let has_events = left.iter().any(|log| log.summary.events().is_some());
     let own_names = has_events || has_plain_names(layout)?;
     let note = format!(
         "{why}; new events are recorded as the WAL {id}, from LSN 0, and what is left here is \
          shipped under its own name"
     );
-    let identity =
-        Identity { own_names, earlier: earlier.into_iter().collect(), ..Identity::new(id) };
+    let identity = Identity { own_names, earlier, ..Identity::new(id) };
     Ok(Next { identity, lsn: Some(Lsn(0)), created: false, notes: vec![note] })
 }
 

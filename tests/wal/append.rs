@@ -160,7 +160,7 @@ fn a_log_cut_anywhere_gives_back_its_whole_batches() {
         let (id, whole, places) = crashed(engine);
         // All sectors, and each byte of what stands before the events of a batch.
         let sectors = (0..=whole.len()).step_by(512);
-        let heads = places.iter().flat_map(|place| place.start..place.start + 66);
+        let heads = places.iter().flat_map(|place| place.start..place.start + 74);
         for cut in sectors.chain(heads) {
             let (_dir, copy) = wal_in_memory();
             // Zeros behind the cut, as in a preallocated file.

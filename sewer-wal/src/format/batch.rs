@@ -11,7 +11,7 @@ use crate::lsn::{Lsn, LsnRange};
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The data of a batch header before the lengths of the events.
-const FIXED_BYTES: usize = 16 + 8 + 8 + 4 + 4;
+const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
 /// Where the batch header's data begins.
 const HEADER_AT: usize = ENTRY_HEAD + 5;
 /// Where the salt stands in a batch, for those who search for one.
@@ -57,10 +57,12 @@ fn crc_of_zeros(length: usize) -> u32 {
     CRCS[length]
 }
 
-/// The place of a batch in its log.
+/// The place of a batch in its file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchPlace {
     pub salt: Salt,
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
     /// The first LSN of the log.
     pub base: Lsn,
     /// The first LSN of the batch.
@@ -80,6 +82,7 @@ pub(crate) fn put_header(
     let narrow = |number: usize| u32::try_from(number).expect("a batch is under 4 GiB");
     let mut out = Output { bytes: data, at: 0 };
     out.put(&place.salt.0);
+    out.put(&place.offset.to_le_bytes());
     out.put(&place.base.0.to_le_bytes());
     out.put(&place.first.0.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
@@ -158,9 +161,10 @@ fn begin(
     out.put(&crc.to_le_bytes());
 }
 
-/// Reads the batch of the log with this salt at the start of `bytes` and puts its events' places
-/// into `slots`.
+/// Reads the batch of the log with this salt at the start of `bytes`, which is at `offset` in the
+/// file, and puts its events' places into `slots`.
 pub(crate) fn parse_batch(
+    offset: u64,
     bytes: &[u8],
     salt: Salt,
     form: Form,
@@ -169,14 +173,17 @@ pub(crate) fn parse_batch(
     slots.clear();
     let header = parse_header(bytes, salt)?;
     let (fixed, lengths) = header.split_at(FIXED_BYTES);
-    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
     let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
     let lsn_at = |at: usize| {
-        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
+        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
         Lsn::checked(number).ok_or(NoEntry::Invalid("LSN out of range"))
     };
-    let (base, first) = (lsn_at(16)?, lsn_at(24)?);
-    let (length, count) = (u32_at(32) as usize, u32_at(36) as usize);
+    if fixed[16..24] != offset.to_le_bytes() {
+        return Err(NoEntry::Invalid("batch of another place"));
+    }
+    let (base, first) = (lsn_at(24)?, lsn_at(32)?);
+    let (length, count) = (u32_at(40) as usize, u32_at(44) as usize);
     if lengths.len() != 4 * count {
         return Err(NoEntry::Invalid("count of a batch"));
     }
@@ -238,16 +245,22 @@ pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
     })
 }
 
-/// Whether what stands behind the last batch of a log is a batch whose header, in one sector, is
-/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` is what there
-/// is of it.
-pub(crate) fn is_damaged_header(bytes: &[u8]) -> bool {
+/// Whether what stands behind the last batch of a log is a batch whose head, in one sector, is
+/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` begins
+/// with it, and `id` is that of its entry.
+pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     let Some(sector) = bytes.get(..SECTOR) else { return false };
-    let length = u32::from_le_bytes(*sector[ENTRY_HEAD + 1..].first_chunk().expect("512 bytes"));
-    let length = length as usize;
-    if sector[ENTRY_HEAD] != CHUNK {
-        return sector.iter().any(|&byte| byte != 0);
+    if sector.iter().all(|&byte| byte == 0) {
+        return false;
     }
+    let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
+    let u32_at = |at: usize| u32::from_le_bytes(*sector[at..].first_chunk().expect("512 bytes"));
+    let length = u32_at(ENTRY_HEAD + 1) as usize;
+    let count = u32_at(HEADER_AT + FIXED_BYTES - 4) as usize;
+    if !sector.starts_with(&head) || length != header_bytes(count) {
+        return true;
+    }
+    // Of one with so many events that its header takes several sectors, some may be missing.
     let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
     let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
     crc.is_some_and(|crc| crc32c::crc32c(data) != crc)
@@ -270,7 +283,7 @@ mod tests {
         let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
         let mut bytes = vec![0xee; length_in(form, unpadded)];
         let events = events.iter().map(Vec::as_slice);
-        let place = BatchPlace { salt: SALT, base: Lsn(3), first: Lsn(5), id: 7 };
+        let place = BatchPlace { salt: SALT, offset: 9, base: Lsn(3), first: Lsn(5), id: 7 };
         assert_eq!(put_batch(&mut bytes, form, place, unpadded, events), bytes.len());
         bytes
     }
@@ -281,8 +294,9 @@ mod tests {
         let bytes = batch(Form::Log, &[a.clone(), b.clone()]);
         assert_eq!(bytes.len(), BLOCK);
         let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
+        let header = [&[0x5a; 16][..], b"\x09\0\0\0\0\0\0\0"].concat();
         let header =
-            [&[0x5a; 16][..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
+            [&header[..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
         let header = [&header[..], &length(&a), &length(&b)].concat();
         let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
         let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;
@@ -312,7 +326,7 @@ mod tests {
             let bytes = batch(Form::Log, &[event(&vec![b'x'; length])]);
             assert_eq!(bytes.len() % BLOCK, 0, "{length}");
             let mut slots = Vec::new();
-            let entry = parse_batch(&bytes, SALT, Form::Log, &mut slots).unwrap();
+            let entry = parse_batch(9, &bytes, SALT, Form::Log, &mut slots).unwrap();
             assert_eq!((entry.id, entry.length), (7, bytes.len()));
             assert_eq!(slots[0].flaw, None);
         }
@@ -322,12 +336,24 @@ mod tests {
     fn a_batch_is_read_whole_or_not_at_all() {
         let bytes = batch(Form::Compact, &[event(b"a"), event(b"")]);
         let mut slots = Vec::new();
-        let entry = parse_batch(&bytes, SALT, Form::Compact, &mut slots).unwrap();
+        let entry = parse_batch(9, &bytes, SALT, Form::Compact, &mut slots).unwrap();
         assert_eq!((entry.id, entry.base), (7, Some(Lsn(3))));
         assert_eq!(entry.range, LsnRange::new(Lsn(5), 2));
         for cut in 0..bytes.len() {
             let cut = &bytes[..cut];
-            assert_eq!(parse_batch(cut, SALT, Form::Compact, &mut slots), Err(NoEntry::Incomplete));
+            assert_eq!(
+                parse_batch(9, cut, SALT, Form::Compact, &mut slots),
+                Err(NoEntry::Incomplete)
+            );
+        }
+    }
+
+    #[test]
+    fn in_another_place_it_is_no_batch() {
+        let bytes = batch(Form::Compact, &[event(b"a")]);
+        for place in [0, 8, 10, 9 + BLOCK as u64] {
+            let found = parse_batch(place, &bytes, SALT, Form::Compact, &mut Vec::new());
+            assert_eq!(found, Err(NoEntry::Invalid("batch of another place")));
         }
     }
 
@@ -337,7 +363,7 @@ mod tests {
         for bit in 0..128 {
             let mut salt = SALT;
             salt.0[bit / 8] ^= 1 << (bit % 8);
-            let found = parse_batch(&bytes, salt, Form::Compact, &mut Vec::new());
+            let found = parse_batch(9, &bytes, salt, Form::Compact, &mut Vec::new());
             assert_eq!(found, Err(NoEntry::Invalid("no batch of this log")));
         }
     }
@@ -351,7 +377,7 @@ mod tests {
         for bit in 9 * 8..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            if parse_batch(&damaged, SALT, Form::Compact, &mut slots).is_err() {
+            if parse_batch(9, &damaged, SALT, Form::Compact, &mut slots).is_err() {
                 assert!(bit / 8 < HEADER_AT + header_bytes(3) + 4, "bit {bit}");
                 continue;
             }

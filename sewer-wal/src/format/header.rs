@@ -84,6 +84,11 @@ pub(crate) enum HeaderError {
 }
 
 impl LogHeader {
+    /// Whether the WAL's segments carry its id in their names.
+    pub(crate) fn has_own_names(&self) -> bool {
+        self.descriptor.is_some_and(|descriptor| descriptor.own_names)
+    }
+
     /// The first byte that may belong to a batch.
     pub(crate) fn data_start(&self) -> usize {
         match self.descriptor.map(|descriptor| descriptor.form) {

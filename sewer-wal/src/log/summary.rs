@@ -91,7 +91,7 @@ pub(crate) fn summarise(
     let header = reader.header();
     // Without a header nothing is read; what there is begins where a log has its first batch.
     let from = if header.is_some() { reader.data_end() } else { LOG_START as u64 };
-    let (torn_bytes, has_damaged_end) = what_follows(&path, from)?;
+    let (torn_bytes, has_damaged_end) = what_follows(&path, from, reader.next_entry_id())?;
     Ok(LogSummary {
         header,
         range: base.zip(end).map(|(first, end)| LsnRange { first, end }),
@@ -106,8 +106,8 @@ pub(crate) fn summarise(
 }
 
 /// The bytes behind `data_end` up to the last that is neither zero nor a footer's, and whether they
-/// begin with a damaged batch.
-fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
+/// begin with a damaged batch, which would have this id.
+fn what_follows(path: &Path, data_end: u64, entry_id: u64) -> Result<(u64, bool), WalError> {
     let file = File::open(path).context("open", path)?;
     let mut window = Window::new(file, u64::MAX).look_ahead(data_end);
     let (mut torn, mut is_damaged) = (0, false);
@@ -126,7 +126,7 @@ fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
         let all = window.offset()..window.offset() + window.bytes().len() as u64;
         if begin == 0 {
             let first = all.start..all.start + 1;
-            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes);
+            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes, entry_id);
         }
         if window.is_unreadable(&all) {
             torn = all.end - data_end;

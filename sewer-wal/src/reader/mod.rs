@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::decoder::{Decoder, Place};
-use self::resync::{next_batch, parse_filling};
+use self::resync::{Chains, next_batch, parse_filling};
 use self::window::Window;
 use crate::error::{IoContext, WalError};
 use crate::format::batch::is_torn;
@@ -111,6 +111,7 @@ pub struct SegmentReader {
     /// The LSN behind the last event, as the next segment tells.
     expected_end: Option<Lsn>,
     next: Place,
+    chains: Chains,
     slots: Vec<Slot>,
     found: VecDeque<Damage>,
     is_damaged: bool,
@@ -174,6 +175,11 @@ impl SegmentReader {
         self
     }
 
+    /// The id of the entry that would come next.
+    pub(crate) fn next_entry_id(&self) -> u64 {
+        self.next.id
+    }
+
     /// The CRC-32 of everything up to [`Self::data_end`]; call it when the end is reached.
     pub(crate) fn crc(&self) -> crc32fast::Hasher {
         self.window.crc()
@@ -216,13 +222,15 @@ impl SegmentReader {
             Err(NoEntry::Incomplete) => "batch cut off",
         };
         let offset = self.window.offset();
-        let found = next_batch(&self.window, self.next.decoder, offset + 1, &self.next);
+        let (decoder, chains) = (self.next.decoder, &mut self.chains);
+        let found = next_batch(&self.window, decoder, offset + 1, &self.next, chains);
         let Some((candidate, entry)) = found.context("read", &self.path)? else {
             return Ok(None);
         };
         // A running pixel may have completed the batch since it was looked at: batches become
         // visible in order, so once a later one is there, this one is as it will ever be.
-        if self.kind == Kind::Active {
+        // (Logs of format 1 are no longer written.)
+        if self.kind == Kind::Active && !matches!(decoder, Decoder::V1) {
             self.window.reread().context("read", &self.path)?;
             if let Ok(entry) = self.parse()?
                 && self.window.offset() + entry.length as u64 <= candidate
@@ -254,18 +262,20 @@ impl SegmentReader {
     /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
     /// damaged length that reaches into the next batch, or into what a client has sent. And the
     /// last batch of a log may never have been complete.
-    fn is_to_be_believed(&self, entry: &Entry) -> Result<bool, WalError> {
+    fn is_to_be_believed(&mut self, entry: &Entry) -> Result<bool, WalError> {
         let end = self.window.offset() + entry.length as u64;
         let after = self.next.after(entry, end);
         let decoder = self.next.decoder;
-        let later = |from| next_batch(&self.window, decoder, from, &after);
+        let (window, chains) = (&self.window, &mut self.chains);
+        let mut later = |from| next_batch(window, decoder, from, &after, chains);
         if let Decoder::V1 = decoder {
             let follower = later(end).context("read", &self.path)?;
             if follower.is_some_and(|(at, _)| at == end) {
                 return Ok(true);
             }
             let begin = self.window.offset() + 1;
-            let other = next_batch(&self.window, decoder, begin, &self.next);
+            let chains = &mut self.chains;
+            let other = next_batch(&self.window, decoder, begin, &self.next, chains);
             return Ok(other.context("read", &self.path)?.is_none_or(|(at, _)| at >= end));
         }
         let batch = &self.window.bytes()[..entry.length];
@@ -279,6 +289,12 @@ impl SegmentReader {
     /// Reads the batch where the window begins, if it belongs there.
     fn parse(&mut self) -> Result<Result<Entry, NoEntry>, WalError> {
         let decoder = self.next.decoder;
+        if let Decoder::V1 = decoder {
+            let can_be = self.chains.can_be_entry(&mut self.window, &self.next);
+            if !can_be.context("read", &self.path)? {
+                return Ok(Err(NoEntry::Invalid("no intact batch")));
+            }
+        }
         let found = parse_filling(&mut self.window, decoder, &mut self.slots);
         Ok(match found.context("read", &self.path)? {
             Ok(entry) if !self.next.can_be(&entry, self.window.offset()) => {

@@ -72,7 +72,8 @@ fn write(
         // An empty one only carries the next LSN.
         if !batch.range.is_empty() {
             let (salt, base) = (descriptor.salt, footer.base);
-            let place = BatchPlace { salt, base, first: batch.range.first, id };
+            let first = batch.range.first;
+            let place = BatchPlace { salt, offset: out.bytes, base, first, id };
             let length = put_chunks(&mut buffer, place, batch.compact_bytes, lengths, chunks);
             out.put(&buffer[..length]).context("write", path)?;
             id += 1;

@@ -98,7 +98,7 @@ fn publish(
     footer: &Footer,
 ) -> Result<SegmentName, WalError> {
     let with_id = SegmentName { wal_id: Some(header.wal_id), base: footer.base };
-    let own_names = header.descriptor.is_some_and(|descriptor| descriptor.own_names);
+    let own_names = header.has_own_names();
     let names = [with_id.plain(), with_id];
     for name in &names[usize::from(own_names)..] {
         let sealed = layout.sealed_file(*name);
