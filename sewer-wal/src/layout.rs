@@ -112,7 +112,7 @@ impl Layout {
 
     /// The numbers of the logs in `active/`, ascending; empty if there is no such directory.
     pub fn log_numbers(&self) -> Result<Vec<u64>, WalError> {
-        names(&self.active_dir(), parse_padded)
+        names(&self.active_dir(), log_number)
     }
 
     /// The names of the segments in `sealed/`, in order; empty if there is no such directory.
@@ -132,8 +132,13 @@ impl Layout {
 
     /// The paths in `active/` with names that no log has.
     pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
-        strangers(&self.active_dir(), |name| parse_padded(name).is_some())
+        strangers(&self.active_dir(), |name| log_number(name).is_some())
     }
+}
+
+/// The number that a log's directory has; so many logs as would exhaust it there never are.
+fn log_number(name: &str) -> Option<u64> {
+    parse_padded(name).filter(|number| *number <= u64::from(u32::MAX) << 16)
 }
 
 fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, WalError> {
