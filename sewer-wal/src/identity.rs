@@ -176,11 +176,6 @@ impl Identity {
         self.earlier.first().copied().filter(|_| self.own_names).unwrap_or(self.id)
     }
 
-    /// The name of a segment of the current id.
-    pub fn segment_name(&self, base: Lsn) -> SegmentName {
-        SegmentName { wal_id: self.own_names.then_some(self.id), base }
-    }
-
     pub(crate) fn encode(&self) -> String {
         use fmt::Write;
         let mut text = format!("{}\n", self.id);

@@ -8,6 +8,7 @@
 //!                                identity that began where another one left segments, the name
 //!                                is <base>-<WAL id>.seg
 //!       quarantine/<base>.seg    damaged segments, each with <base>.json beside it
+//!       quarantine/log-<n>-*     logs of which nothing can be read
 //! ```
 //! Names are read strictly: anything that is not written exactly so is foreign and left alone.
 
@@ -124,12 +125,12 @@ impl Layout {
         names(&self.quarantine_dir(), SegmentName::parse)
     }
 
-    /// What is in `sealed/` under a name that no segment has.
+    /// The paths in `sealed/` with names that no segment has.
     pub fn strangers_in_sealed(&self) -> Result<Vec<PathBuf>, WalError> {
         strangers(&self.sealed_dir(), |name| SegmentName::parse(name).is_some())
     }
 
-    /// What is in `active/` under a name that no log has.
+    /// The paths in `active/` with names that no log has.
     pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
         strangers(&self.active_dir(), |name| parse_padded(name).is_some())
     }
@@ -143,7 +144,7 @@ fn strangers(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>,
     pick(dir, |name| (!name.to_str().is_some_and(&is_ours)).then(|| dir.join(name)))
 }
 
-/// What `choose` makes of the names in a directory, sorted; nothing if there is no such directory.
+/// The results of `choose` for the names in a directory, sorted; none without a directory.
 fn pick<T: Ord>(dir: &Path, choose: impl Fn(&OsStr) -> Option<T>) -> Result<Vec<T>, WalError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

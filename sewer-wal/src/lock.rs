@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::durable::{FILE_MODE, create_file, parent, set_file_mode, sync_dir};
+use crate::durable::{FILE_MODE, set_file_mode, write_durably_with};
 use crate::error::{IoContext, WalError};
 use crate::identity::{Birth, IdContent, Identity, WalId};
 use crate::layout::Layout;
@@ -21,7 +21,7 @@ use crate::reader::window::is_bad_sector;
 /// Larger than any file `ID`.
 const ID_BYTES_MAX: u64 = 64 << 10;
 
-/// What the file `ID` tells.
+/// The content of the file `ID`, and whether it is that of this file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     Missing,
@@ -65,15 +65,9 @@ pub(crate) fn is_copy(layout: &Layout) -> Result<bool, WalError> {
 
 /// Writes the file `ID` durably, in the place of what is there.
 pub(crate) fn store(layout: &Layout, identity: &Identity) -> Result<(), WalError> {
-    let path = layout.id_file();
-    let temporary = path.with_extension("tmp");
-    let mut file = create_file(&temporary).context("create", &temporary)?;
-    let born = birth(&file.metadata().context("stat", &temporary)?);
-    let text = Identity { born, ..identity.clone() }.encode();
-    file.write_all(text.as_bytes()).context("write", &temporary)?;
-    file.sync_all().context("sync", &temporary)?;
-    std::fs::rename(&temporary, &path).context("rename into place", &path)?;
-    sync_dir(parent(&path))
+    write_durably_with(&layout.id_file(), |data| {
+        Identity { born: birth(data), ..identity.clone() }.encode()
+    })
 }
 
 fn birth(data: &Metadata) -> Option<Birth> {

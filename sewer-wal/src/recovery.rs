@@ -19,13 +19,14 @@ use crate::layout::Layout;
 use crate::lock::{self, Stored};
 use crate::log::Engine;
 use crate::log::active::ActiveLog;
+use crate::log::summary::{LeftLog, summarise};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
-use crate::seal::{LogSummary, quarantine_log, remove_log, seal, summarise};
+use crate::seal::{quarantine_log, remove_log, seal};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 use crate::succession::{self, Next};
 
-/// What recovery found and did.
+/// The findings and the results of recovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryReport {
     /// The WAL's identity.
@@ -39,7 +40,7 @@ pub struct RecoveryReport {
     pub logs: Vec<RecoveredLog>,
     /// The LSN that the next event gets; `None` if nothing tells and nothing is to be recorded.
     pub next_lsn: Option<Lsn>,
-    /// What writes the new log.
+    /// The engine that writes the new log.
     pub engine: Engine,
 }
 
@@ -56,20 +57,7 @@ pub struct RecoveredLog {
     pub damage: Vec<Damage>,
 }
 
-/// A log as it was left in `active/`.
-#[derive(Debug)]
-pub(crate) struct LeftLog {
-    pub number: u64,
-    pub summary: LogSummary,
-}
-
-impl LeftLog {
-    pub(crate) fn wal_id(&self) -> Option<WalId> {
-        self.summary.header.map(|header| header.wal_id)
-    }
-}
-
-/// What the recovering process is about to do.
+/// The reason for a recovery: what the process is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Record events, in a first log of this size if that leaves so much free.

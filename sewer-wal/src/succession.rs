@@ -2,8 +2,8 @@
 //!
 //! The id stands in the file `ID` and in every log; the next LSN in the newest log, and after a
 //! clean stop in `ID` as well. One damaged file costs neither. LSNs of logs still in `active/` were
-//! never shipped, for logs are sealed in order; so the end of what can be read of them is safe to go
-//! on from. Where nothing tells, or where the directory is a copy of one that may have gone on
+//! never shipped, for logs are sealed in order; so it is safe to go on from the end of what can be
+//! read of them. Where nothing tells, or where the directory is a copy of one that may have gone on
 //! elsewhere, a new identity begins at LSN 0: no name is ever given to two events. What the old one
 //! left is shipped under its own.
 
@@ -15,14 +15,14 @@ use crate::format::header::LogHeader;
 use crate::identity::{Identity, SegmentName, WalId};
 use crate::layout::Layout;
 use crate::lock::{self, Stored};
+use crate::log::summary::LeftLog;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
-use crate::recovery::LeftLog;
 
-/// How many earlier identities are remembered.
+/// The earlier identities that are remembered, at most; more are forgotten from the oldest on.
 const EARLIER_MAX: usize = 256;
 
-/// How a WAL goes on.
+/// The way in which a WAL goes on.
 #[derive(Debug)]
 pub(crate) struct Next {
     pub identity: Identity,
@@ -30,12 +30,12 @@ pub(crate) struct Next {
     pub lsn: Option<Lsn>,
     /// Whether there was no WAL before.
     pub created: bool,
-    /// What the operator should know of it.
+    /// Sentences for the operator.
     pub notes: Vec<String>,
 }
 
-/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy must
-/// not use the identity of what it is a copy of.
+/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy
+/// must not use the identity of what it is a copy of.
 pub(crate) fn decide(
     layout: &Layout,
     stored: &Stored,
@@ -167,8 +167,8 @@ fn without_doubles(ids: impl IntoIterator<Item = WalId>) -> Vec<WalId> {
     ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
-/// Every id of an identity, that of plain names first. None is ever forgotten: a plan, or a report of
-/// what is lost, may be all that is left of it.
+/// Every id of an identity: that of plain names, then from the newest on. They outlive their
+/// segments: a plan, or a report of what is lost, may be all that is left of one.
 fn all_ids(identity: &Identity) -> Vec<WalId> {
     let first = [identity.of_plain_names(), identity.id];
     without_doubles(first.into_iter().chain(identity.earlier.iter().copied()))

@@ -141,8 +141,8 @@ fn hidden_and_foreign_files_are_not_counted() {
     let file = outputs(&node.out())[1].clone();
     let hidden = format!(".{}.1.tmp", file.file_name().unwrap().display());
     fs::copy(&file, file.with_file_name(&hidden)).unwrap();
-    let id = fs::read_to_string(node.layout.id_file()).unwrap();
-    let other = file.to_str().unwrap().replace(id.trim(), "00000000000000ff");
+    let id = sewer_wal::look_up_identity(&node.layout).unwrap().unwrap().id.to_string();
+    let other = file.to_str().unwrap().replace(&id, "00000000000000ff");
     fs::copy(&file, other).unwrap();
     fs::write(file.with_file_name("_SUCCESS"), "").unwrap();
     let said = audit(&node, 0);

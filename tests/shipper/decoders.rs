@@ -2,6 +2,7 @@
 //! panic, it gives back what was written and nothing else. The fuzz targets in `tests/fuzz` look for
 //! longer, by the same functions.
 
+mod formats;
 mod properties;
 
 use proptest::collection::vec;
@@ -11,10 +12,11 @@ use sewer_shipper::cat::cat;
 use sewer_shipper::codec::Compression;
 use sewer_shipper::format::Format;
 use sewer_shipper::sequence_file::{Header, Writer};
+use sewer_wal::Event;
 use sewer_wal::event::FIELD_NAMES;
-use sewer_wal::footer::Footer;
 use sewer_wal::reader::Kind;
-use sewer_wal::{Event, Lsn, WalId};
+
+use self::formats::{batches, file, forms, numbered};
 
 /// What is done to valid bytes. Places are fractions, so that they fit whatever they are done to.
 #[derive(Clone, Debug)]
@@ -67,57 +69,6 @@ fn apply(bytes: &mut Vec<u8>, damage: &[Damage]) {
             }
         }
     }
-}
-
-/// The bytes of a segment by the drawings in `sewer-wal`; the events of the batches have the LSNs
-/// from `base` on.
-fn segment(base: u64, batches: &[Vec<Vec<u8>>], sealed: bool) -> Vec<u8> {
-    let mut info = b"sewer-wal\x01".to_vec();
-    info.extend_from_slice(&1_u64.to_le_bytes());
-    info.extend_from_slice(&2_u64.to_le_bytes());
-    info.extend_from_slice(&crc32c::crc32c(&info).to_le_bytes());
-    let mut bytes = [&b"okw\0\x1e"[..], &info].concat();
-    let mut next = base;
-    for (id, events) in (1_u64..).zip(batches) {
-        bytes.push(1);
-        bytes.extend_from_slice(&id.to_le_bytes());
-        let count = u32::try_from(events.len()).unwrap();
-        let header = [&next.to_le_bytes()[..], &count.to_le_bytes()].concat();
-        for data in std::iter::once(&header).chain(events) {
-            bytes.push(2);
-            bytes.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
-            bytes.extend_from_slice(data);
-            bytes.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
-        }
-        bytes.push(3);
-        next += u64::from(count);
-    }
-    if sealed {
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&bytes);
-        let data_bytes = bytes.len() as u64;
-        let (base, count) = (Lsn(base), next - base);
-        let (wal_id, first_timestamp_ms, last_timestamp_ms) = (WalId(1), 0, 0);
-        let footer =
-            Footer { wal_id, base, count, first_timestamp_ms, last_timestamp_ms, data_bytes };
-        bytes.extend_from_slice(&footer.encode(crc));
-    } else {
-        bytes.resize(bytes.len() + 100, 0);
-    }
-    bytes
-}
-
-fn batches() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
-    vec(vec(vec(any::<u8>(), 0..60), 0..4), 0..6)
-}
-
-/// The events of batches, numbered.
-fn numbered(base: u64, batches: &[Vec<Vec<u8>>]) -> Vec<(u64, Vec<u8>)> {
-    (base..).zip(batches.iter().flatten().cloned()).collect()
-}
-
-fn kind(sealed: bool) -> Kind {
-    if sealed { Kind::Sealed } else { Kind::Active }
 }
 
 fn sequence_file(compression: Compression, pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
@@ -219,38 +170,49 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_footer_or_none(bytes in vec(any::<u8>(), 64), is_marked in any::<bool>()) {
-        let mut bytes = bytes;
-        if is_marked {
-            bytes[..12].copy_from_slice(b"SEWERSEG\x01\0\0\0");
-        }
+    fn any_bytes_are_a_footer_or_none(
+        bytes in vec(any::<u8>(), 0..200), version in 0..4_u8, crc_is_right in any::<bool>(),
+    ) {
         properties::footer(&bytes);
+        let length = if version == 1 { 64 } else { 88 };
+        if let Some(at) = bytes.len().checked_sub(length) {
+            let mut bytes = bytes;
+            bytes[at..at + 12].copy_from_slice(&[&b"SEWERSEG"[..], &[version, 0, 0, 0]].concat());
+            bytes[at + 52..at + 60].copy_from_slice(&(at as u64).to_le_bytes());
+            if version == 2 && crc_is_right {
+                bytes[at + 76] = 1 + bytes[at + 76] % 2;
+                let crc = crc32c::crc32c(&bytes[at..at + 80]);
+                bytes[at + 80..at + 84].copy_from_slice(&crc.to_le_bytes());
+            }
+            properties::footer(&bytes);
+        }
     }
 
     #[test]
     fn any_bytes_are_read_as_a_segment_without_an_event(
         bytes in vec(any::<u8>(), 0..2000), sealed in any::<bool>(),
     ) {
-        prop_assert_eq!(properties::segment(&bytes, kind(sealed)), []);
+        let kind = if sealed { Kind::Sealed } else { Kind::Active };
+        prop_assert_eq!(properties::segment(&bytes, kind), []);
     }
 
     #[test]
-    fn a_segment_gives_back_what_was_written(
-        base in 0..1_u64 << 60, batches in batches(), sealed in any::<bool>(),
+    fn a_file_of_every_format_gives_back_what_was_written(
+        base in 0..1_u64 << 60, batches in batches(), form in forms(),
     ) {
-        let bytes = segment(base, &batches, sealed);
-        prop_assert_eq!(properties::segment(&bytes, kind(sealed)), numbered(base, &batches));
+        let bytes = file(form, base, &batches);
+        prop_assert_eq!(properties::segment(&bytes, form.1), numbered(base, &batches));
     }
 
     #[test]
-    fn a_damaged_segment_gives_back_nothing_but_what_was_written(
-        base in 0..1_u64 << 60, batches in batches(), sealed in any::<bool>(),
+    fn a_damaged_file_of_every_format_gives_back_nothing_but_what_was_written(
+        base in 0..1_u64 << 60, batches in batches(), form in forms(),
         damage in vec(damage(), 1..5),
     ) {
-        let mut bytes = segment(base, &batches, sealed);
+        let mut bytes = file(form, base, &batches);
         apply(&mut bytes, &damage);
         let written = numbered(base, &batches);
-        for event in properties::segment(&bytes, kind(sealed)) {
+        for event in properties::segment(&bytes, form.1) {
             prop_assert!(written.contains(&event), "{:?} was never written", event);
         }
     }

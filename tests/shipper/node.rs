@@ -12,13 +12,17 @@ use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
 use sewer_shipper::schedule::{self, Until};
 use sewer_shipper::worker::Worker;
-use sewer_wal::{Batch, Event, Layout, Lsn, Wal, WalOptions, sealed};
+use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalOptions, sealed};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
-const OPTIONS: WalOptions =
-    WalOptions { segment_bytes: 1024, roll_interval: Duration::from_hours(1), min_free_bytes: 0 };
+const OPTIONS: WalOptions = WalOptions {
+    segment_bytes: 512 << 10,
+    roll_interval: Duration::from_hours(1),
+    min_free_bytes: 0,
+    engine: Engine::Auto,
+};
 
 /// What a shipper has made of the WAL.
 #[derive(Debug)]
@@ -74,7 +78,7 @@ impl Node {
     }
 
     pub fn bases(&self) -> Vec<u64> {
-        self.layout.sealed_bases().unwrap().iter().map(|base| base.0).collect()
+        self.layout.sealed_names().unwrap().iter().map(|name| name.base.0).collect()
     }
 
     pub fn sealed(&self, base: u64) -> PathBuf {
@@ -150,13 +154,23 @@ impl Node {
 
 /// Appends batches of so many events each, whose paths are their LSNs.
 pub fn append(wal: &mut Wal, batches: &[u64]) {
+    append_of(wal, batches, 0);
+}
+
+/// The same with events of some more bytes.
+pub fn append_of(wal: &mut Wal, batches: &[u64], bytes: usize) {
+    let user_agent = "x".repeat(bytes);
     for &count in batches {
         let (mut batch, first) = (Batch::default(), wal.next_lsn().0);
         for lsn in first..first + count {
             let path = lsn.to_string();
-            let timestamp_ms = 1_000 + lsn.cast_signed();
-            let request_path = Some(path.as_bytes());
-            batch.push(&Event { timestamp_ms, request_path, ..Event::default() }).unwrap();
+            let event = Event {
+                timestamp_ms: 1_000 + lsn.cast_signed(),
+                request_path: Some(path.as_bytes()),
+                user_agent: Some(user_agent.as_bytes()),
+                ..Event::default()
+            };
+            batch.push(&event).unwrap();
         }
         wal.append(&batch).unwrap();
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sewer_test_support::http;
 use sewer_test_support::process::eventually;
 use sewer_test_support::shipper::Shipper;
-use sewer_wal::{Batch, Event, Layout, Lsn, Wal, WalId, WalOptions};
+use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalId, WalOptions};
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
@@ -19,6 +19,7 @@ const OPTIONS: WalOptions = WalOptions {
     segment_bytes: 1 << 20,
     roll_interval: Duration::from_hours(1),
     min_free_bytes: 0,
+    engine: Engine::Auto,
 };
 const HOUR_MS: i64 = 3_600_000;
 /// 2026-01-01T00:00:00Z.

@@ -1,13 +1,14 @@
 //! A batch of format 2, written and read in memory; drawn in [`super`].
 //!
-//! Nothing here allocates, does I/O, or can panic on any bytes that are read.
+//! Nothing here does I/O, or can panic on any bytes that are read.
 
 use super::Slot;
 use super::header::Form;
 use super::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Output, Salt};
-use crate::batch::BATCH_BYTES_MAX;
-use crate::event::{self, EVENT_BYTES_MAX};
 use crate::lsn::{Lsn, LsnRange};
+
+/// The largest batch, framing included and padding not.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The data of a batch header before the lengths of the events.
 const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
@@ -22,7 +23,7 @@ pub(crate) const BATCH_OVERHEAD: usize = ENTRY_HEAD + CHUNK_OVERHEAD + FIXED_BYT
 /// The bytes that an event takes besides its own: a chunk's, and its length in the batch header.
 pub(crate) const EVENT_OVERHEAD: usize = CHUNK_OVERHEAD + 4;
 
-/// What a disk writes at once, whole or not at all.
+/// The bytes that a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
 /// The length of a batch in a file of the given form, if it takes `bytes` without padding.
@@ -124,7 +125,8 @@ pub(crate) fn put_batch<'a>(
     out.at
 }
 
-/// Writes a batch without padding, of events whose lengths and chunks are given; returns its length.
+/// Writes a batch without padding, of events whose lengths and chunks are given, and returns its
+/// length.
 pub(crate) fn put_chunks(
     bytes: &mut [u8],
     place: BatchPlace,
@@ -200,7 +202,7 @@ pub(crate) fn parse_batch(
         let start = at + 5;
         let end = start + length;
         let crc = u32::from_le_bytes(*bytes[end..].first_chunk().expect("lengths add up"));
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        slots.push(Slot::of(bytes, start..end, crc));
         at = end + 4;
     }
     Ok(Entry { id, base: Some(base), range, length, compact_bytes })
@@ -231,17 +233,6 @@ fn parse_header(bytes: &[u8], salt: Salt) -> Result<&[u8], NoEntry> {
     Ok(data)
 }
 
-/// Why an event with this stored CRC cannot be had, if it cannot.
-pub(super) fn flaw(data: &[u8], crc: u32) -> Option<&'static str> {
-    if crc32c::crc32c(data) != crc {
-        return Some("CRC of the event");
-    }
-    if data.len() > EVENT_BYTES_MAX {
-        return Some("event over the limit");
-    }
-    event::check(data).err()
-}
-
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written
 /// and not damaged since: then sectors that never reached the disk are the zeros of a new log.
 pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
@@ -254,16 +245,22 @@ pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
     })
 }
 
-/// Whether what stands behind the last batch of a log is a batch whose header, in one sector, is
-/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` is what there
-/// is of it.
-pub(crate) fn is_damaged_header(bytes: &[u8]) -> bool {
+/// Whether what stands behind the last batch of a log is a batch whose head, in one sector, is
+/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` begins
+/// with it, and `id` is that of its entry.
+pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     let Some(sector) = bytes.get(..SECTOR) else { return false };
-    let length = u32::from_le_bytes(*sector[ENTRY_HEAD + 1..].first_chunk().expect("512 bytes"));
-    let length = length as usize;
-    if sector[ENTRY_HEAD] != CHUNK {
-        return sector.iter().any(|&byte| byte != 0);
+    if sector.iter().all(|&byte| byte == 0) {
+        return false;
     }
+    let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
+    let u32_at = |at: usize| u32::from_le_bytes(*sector[at..].first_chunk().expect("512 bytes"));
+    let length = u32_at(ENTRY_HEAD + 1) as usize;
+    let count = u32_at(HEADER_AT + FIXED_BYTES - 4) as usize;
+    if !sector.starts_with(&head) || length != header_bytes(count) {
+        return true;
+    }
+    // Of one with so many events that its header takes several sectors, some may be missing.
     let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
     let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
     crc.is_some_and(|crc| crc32c::crc32c(data) != crc)

@@ -13,7 +13,6 @@
 //!
 //! This module only looks at bytes in memory and cannot panic on any input.
 
-use super::batch::flaw;
 use super::{CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Slot};
 use crate::event::EVENT_BYTES_MAX;
 use crate::lsn::{Lsn, LsnRange};
@@ -37,7 +36,7 @@ pub(crate) fn parse_entry(bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, 
     let mut cursor = Cursor { bytes, at: head.length };
     for _ in 0..head.range.count() {
         let (start, end, crc) = cursor.chunk(EVENT_BYTES_MAX)?;
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        slots.push(Slot::of(bytes, start..end, crc));
     }
     if cursor.byte()? != END {
         return Err(NoEntry::Invalid("no end marker"));

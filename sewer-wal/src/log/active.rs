@@ -9,10 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::direct::is_refused;
+use super::summary::LogSummary;
 use super::{Engine, Writer};
 use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
+use crate::event::widen;
 use crate::format::batch::{BatchPlace, length_in};
 use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
@@ -20,7 +22,6 @@ use crate::format::{LOG_START, Salt};
 use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
-use crate::seal::LogSummary;
 
 /// The zeros, in bytes, that the CRC of a log may be counted over before it is given up: such a log
 /// is sealed as a copy without them, which has a CRC of its own.
@@ -115,14 +116,13 @@ impl ActiveLog {
         });
         let range = LsnRange::new(first, batch.len() as u64);
         self.range.get_or_insert(range).end = range.end;
-        if let Some((first, last)) = batch.timestamps() {
-            let of_all = self.timestamps.get_or_insert((first, last));
-            *of_all = (of_all.0.min(first), of_all.1.max(last));
+        if let Some(timestamps) = batch.timestamps() {
+            widen(&mut self.timestamps, timestamps);
         }
         Ok(())
     }
 
-    /// What writes it.
+    /// The engine that writes it.
     pub(crate) fn engine(&self) -> Engine {
         self.writer.engine()
     }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::active::ActiveLog;
+use super::summary::summarise;
 use super::{Engine, Writer, direct};
 use crate::batch::Batch;
 use crate::event::{EVENT_BYTES_MAX, Event};
@@ -14,7 +15,6 @@ use crate::format::{BLOCK, LOG_START, Salt};
 use crate::identity::{Identity, WalId};
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
-use crate::seal::summarise;
 
 const SALT: Salt = Salt([0xa5; 16]);
 const DESCRIPTOR: Descriptor = Descriptor { salt: SALT, form: Form::Log, own_names: false };
@@ -63,7 +63,7 @@ fn place(id: u64, offset: u64, first: Lsn) -> BatchPlace {
     BatchPlace { salt: SALT, offset, base: Lsn(258), first, id }
 }
 
-/// What the drawing says of a log with these batches.
+/// The bytes of a log with these batches, by the drawing.
 fn drawn(batches: &[Batch]) -> Vec<u8> {
     let mut bytes = HEADER.encode(DESCRIPTOR);
     let mut next = Lsn(258);
@@ -77,7 +77,7 @@ fn drawn(batches: &[Batch]) -> Vec<u8> {
     bytes
 }
 
-/// What an engine makes of it, and the size that the log has before the first batch.
+/// The bytes that an engine writes, and the size that the log has before the first batch.
 fn written(engine: Engine, dir: &Path, batches: &[Batch], room: u64) -> (Vec<u8>, u64) {
     let path = dir.join("wal-1");
     let mut writer = Writer::create(engine, &path, &HEADER, DESCRIPTOR, room).unwrap();

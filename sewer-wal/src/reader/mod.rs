@@ -12,6 +12,7 @@
 
 mod decoder;
 mod end;
+mod footer;
 mod open;
 mod resync;
 pub(crate) mod window;
@@ -47,7 +48,7 @@ pub struct Damage {
     pub offset: u64,
     /// The LSNs lost with it; empty if none, or if nothing tells how many.
     pub lost: LsnRange,
-    /// What was found.
+    /// The finding.
     pub reason: &'static str,
 }
 
@@ -174,6 +175,11 @@ impl SegmentReader {
         self
     }
 
+    /// The id of the entry that would come next.
+    pub(crate) fn next_entry_id(&self) -> u64 {
+        self.next.id
+    }
+
     /// The CRC-32 of everything up to [`Self::data_end`]; call it when the end is reached.
     pub(crate) fn crc(&self) -> crc32fast::Hasher {
         self.window.crc()
@@ -254,8 +260,8 @@ impl SegmentReader {
     }
 
     /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
-    /// damaged length that reaches into the next batch, or into what a client has sent. And the last
-    /// batch of a log may never have been complete.
+    /// damaged length that reaches into the next batch, or into what a client has sent. And the
+    /// last batch of a log may never have been complete.
     fn is_to_be_believed(&mut self, entry: &Entry) -> Result<bool, WalError> {
         let end = self.window.offset() + entry.length as u64;
         let after = self.next.after(entry, end);

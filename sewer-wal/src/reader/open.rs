@@ -19,8 +19,8 @@ impl SegmentReader {
     /// Opens a file of the given kind and reads its header and, if sealed, its footer.
     ///
     /// # Errors
-    /// [`WalError::Io`], [`WalError::NotAFile`], or [`WalError::Version`] for a newer format. Damage
-    /// is no error: it comes as an [`Item`](super::Item).
+    /// [`WalError::Io`], [`WalError::NotAFile`], or, for a newer format, [`WalError::Version`] or
+    /// [`WalError::Encoding`]. Damage is no error: it comes as an [`Item`](super::Item).
     pub fn open(path: &Path, kind: Kind) -> Result<Self, WalError> {
         let (file, file_bytes) = open_file(path)?;
         let footer = match kind {

@@ -1,17 +1,16 @@
-//! The copy of a log without its padding: what little traffic leaves would take many times its size.
+//! The copy of a log without its padding, which under little traffic is most of a log.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::LogSummary;
-use crate::batch::BATCH_BYTES_MAX;
 use crate::durable::{create_file, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::batch::{BatchPlace, put_chunks};
+use crate::format::batch::{BATCH_BYTES_MAX, BatchPlace, put_chunks};
 use crate::format::footer::Footer;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
+use crate::log::summary::LogSummary;
 use crate::reader::{Item, Kind, SegmentReader};
 
 /// Whether a log is worth copying: a tenth of a segment may be padding. A damaged one is kept as it
@@ -24,8 +23,8 @@ pub(super) fn is_worth_it(summary: &LogSummary) -> bool {
     is_padded && summary.damage.is_empty() && padding > summary.data_end / 10
 }
 
-/// Puts the copy in the place of the log and returns what its footer says; `None` if there is no room
-/// for it, or if the log is not as `footer` of the log says.
+/// Puts the copy in the place of the log and returns its footer; `None` if there is no room for it,
+/// or if the log is not as its own `footer` says.
 pub(super) fn copy(
     layout: &Layout,
     number: u64,

@@ -14,9 +14,9 @@ use sewer_shipper::cat::cat;
 use sewer_shipper::codec::{CodecError, Compression};
 use sewer_shipper::plan::Plan;
 use sewer_shipper::sequence_file::Reader;
-use sewer_wal::footer::{FOOTER_BYTES, Footer};
 use sewer_wal::reader::{Item, Kind};
-use sewer_wal::{Event, SegmentReader};
+use sewer_wal::{Event, Footer, Identity, LsnRange, SegmentReader, WalError, WalId};
+use tempfile::NamedTempFile;
 
 /// The most records of a file that are looked at.
 const RECORDS_MAX: usize = 100_000;
@@ -33,22 +33,40 @@ pub fn event(bytes: &[u8]) {
     serde_json::to_string(&event).expect("text in JSON");
 }
 
-/// A footer that is read is written the same, but for the CRC of data that is not there.
+/// A file of these bytes, in memory where that can be.
+fn file(bytes: &[u8]) -> NamedTempFile {
+    let file = NamedTempFile::new_in(Path::new("/dev/shm")).or_else(|_| NamedTempFile::new());
+    let mut file = file.expect("a temporary file");
+    file.write_all(bytes).expect("write a temporary file");
+    file
+}
+
+/// A footer that is read says what stands at the end of the file by its drawing; one without a CRC of
+/// its own promises no more events than bytes.
 pub fn footer(bytes: &[u8]) {
-    let Some(bytes) = bytes.first_chunk::<FOOTER_BYTES>() else { return };
-    let Ok((footer, crc)) = Footer::decode(bytes) else { return };
-    let again = footer.encode(crc32fast::Hasher::new());
-    assert_eq!(again[..60], bytes[..60], "{footer:?}");
-    assert_eq!(crc.to_le_bytes(), bytes[60..]);
+    let file = file(bytes);
+    let footer = match Footer::load(file.path()) {
+        Ok(Some(footer)) => footer,
+        Ok(None) | Err(WalError::Version { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    let data_bytes = usize::try_from(footer.data_bytes).expect("no more than the bytes");
+    let found = &bytes[data_bytes..];
+    assert_eq!(found.len(), if footer.version == 1 { 64 } else { 88 }, "{footer:?}");
+    let u64_at = |at: usize| u64::from_le_bytes(*found[at..].first_chunk().expect("64 bytes"));
+    let Footer { wal_id, base, count, .. } = footer;
+    let numbers = [wal_id.0, base.0, count, footer.first_timestamp_ms.cast_unsigned()];
+    assert_eq!(numbers, [12, 20, 28, 36].map(u64_at), "{footer:?}");
+    assert_eq!(footer.last_timestamp_ms.cast_unsigned(), u64_at(44), "{footer:?}");
+    assert!(count <= footer.data_bytes || footer.version > 1, "{footer:?}");
     assert!(footer.range().first <= footer.range().end, "{footer:?}");
 }
 
-/// The events, each once and in order, that a file of these bytes gives back, as sealed or active.
+/// The events, each once and in order, that a file of these bytes gives back, as sealed or active;
+/// none of them, and nothing twice, is reported as lost.
 pub fn segment(bytes: &[u8], kind: Kind) -> Vec<(u64, Vec<u8>)> {
-    let memory = Path::new("/dev/shm");
-    let file = tempfile::NamedTempFile::new_in(memory).or_else(|_| tempfile::NamedTempFile::new());
-    let mut file = file.expect("a temporary file");
-    file.write_all(bytes).expect("write a temporary file");
+    let file = file(bytes);
+    let mut lost: Vec<LsnRange> = Vec::new();
     let mut events = Vec::new();
     let Ok(mut reader) = SegmentReader::open(file.path(), kind) else { return events };
     let (mut items, mut event_bytes, mut next) = (0, 0, 0);
@@ -59,6 +77,7 @@ pub fn segment(bytes: &[u8], kind: Kind) -> Vec<(u64, Vec<u8>)> {
             Item::Damage(damage) => {
                 assert!(damage.offset <= bytes.len() as u64, "{damage:?} behind the end");
                 assert!(damage.lost.first <= damage.lost.end, "{damage:?}");
+                lost.extend(Some(damage.lost).filter(|lost| !lost.is_empty()));
             }
             Item::Batch(batch) => {
                 assert!(batch.range.first.0 >= next, "{:?} after LSN {next}", batch.range);
@@ -71,6 +90,12 @@ pub fn segment(bytes: &[u8], kind: Kind) -> Vec<(u64, Vec<u8>)> {
         }
     }
     assert!(event_bytes <= bytes.len(), "more events than bytes");
+    lost.sort_unstable_by_key(|lost| lost.first);
+    assert!(lost.windows(2).all(|two| two[0].end <= two[1].first), "lost twice: {lost:?}");
+    for (lsn, _) in &events {
+        let is_lost = lost.iter().any(|lost| (lost.first.0..lost.end.0).contains(lsn));
+        assert!(!is_lost, "LSN {lsn} is there and lost: {lost:?}");
+    }
     assert!(reader.data_end() <= bytes.len() as u64);
     events
 }
@@ -136,7 +161,7 @@ pub fn journal(bytes: &[u8], name: &str) {
     let journal = Journal::open(dir.path()).expect("a new journal");
     let path = dir.path().join("shipments").join(name);
     fs::write(&path, bytes).expect("write a plan");
-    match journal.load(sewer_wal::WalId(1)) {
+    match journal.load(&Identity::new(WalId(1))) {
         Ok(plans) => assert!(plans.iter().all(|plan| plan.file_name() == name)),
         Err(error) => assert!(error.to_string().contains(name), "{error}"),
     }

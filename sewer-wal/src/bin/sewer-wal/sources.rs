@@ -42,7 +42,7 @@ impl Source {
     }
 }
 
-/// What one path on the command line stands for.
+/// The files that one path on the command line stands for.
 pub struct Sources {
     /// The files, oldest first.
     pub files: Vec<Source>,
@@ -63,7 +63,8 @@ pub fn resolve(path: &Path) -> anyhow::Result<Sources> {
         Source::Active(Box::new(SegmentReader::open(path, Kind::Active)?))
     } else {
         bail!(
-            "{} is neither a WAL directory, nor a segment (20 digits and .seg), nor an active log (wal-1)",
+            "{} is neither a WAL directory, nor a segment (20 digits, perhaps a WAL id, and .seg), \
+             nor an active log (wal-1)",
             path.display()
         );
     };

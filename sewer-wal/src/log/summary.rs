@@ -1,14 +1,15 @@
-//! What a log holds, read from the disk with the strict reader.
+//! The content of a log: as it says of itself, or as the strict reader finds it on the disk.
 
 use std::fs::File;
 use std::path::Path;
 
 use crate::error::{IoContext, WalError};
-use crate::event::Event;
+use crate::event::{Event, widen};
 use crate::format::LOG_START;
 use crate::format::batch::is_damaged_header;
 use crate::format::footer::{FOOTER_BYTES, Footer};
 use crate::format::header::{COMPACT_START, LogHeader};
+use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::window::Window;
@@ -42,8 +43,21 @@ impl LogSummary {
     }
 
     /// The header, and the events, if there are any.
-    pub(super) fn header_of_events(&self) -> Option<(LogHeader, LsnRange)> {
+    pub(crate) fn header_of_events(&self) -> Option<(LogHeader, LsnRange)> {
         self.header.zip(self.events())
+    }
+}
+
+/// A log as it was left in `active/`.
+#[derive(Debug)]
+pub(crate) struct LeftLog {
+    pub number: u64,
+    pub summary: LogSummary,
+}
+
+impl LeftLog {
+    pub(crate) fn wal_id(&self) -> Option<WalId> {
+        self.summary.header.map(|header| header.wal_id)
     }
 }
 
@@ -69,10 +83,7 @@ pub(crate) fn summarise(
                 end = Some(batch.range.end);
                 compact_end += batch.compact_bytes as u64;
                 for event in batch.events().filter_map(|(_, bytes)| Event::decode(bytes).ok()) {
-                    let at = event.timestamp_ms;
-                    let (earliest, latest) = timestamps.get_or_insert((at, at));
-                    *earliest = at.min(*earliest);
-                    *latest = at.max(*latest);
+                    widen(&mut timestamps, (event.timestamp_ms, event.timestamp_ms));
                 }
             }
         }
@@ -80,7 +91,7 @@ pub(crate) fn summarise(
     let header = reader.header();
     // Without a header nothing is read; what there is begins where a log has its first batch.
     let from = if header.is_some() { reader.data_end() } else { LOG_START as u64 };
-    let (torn_bytes, has_damaged_end) = what_follows(&path, from)?;
+    let (torn_bytes, has_damaged_end) = what_follows(&path, from, reader.next_entry_id())?;
     Ok(LogSummary {
         header,
         range: base.zip(end).map(|(first, end)| LsnRange { first, end }),
@@ -94,9 +105,9 @@ pub(crate) fn summarise(
     })
 }
 
-/// How far behind `data_end` something else than zeros and than a footer is found, and whether that
-/// begins with a damaged batch.
-fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
+/// The bytes behind `data_end` up to the last that is neither zero nor a footer's, and whether they
+/// begin with a damaged batch, which would have this id.
+fn what_follows(path: &Path, data_end: u64, entry_id: u64) -> Result<(u64, bool), WalError> {
     let file = File::open(path).context("open", path)?;
     let mut window = Window::new(file, u64::MAX).look_ahead(data_end);
     let (mut torn, mut is_damaged) = (0, false);
@@ -115,7 +126,7 @@ fn what_follows(path: &Path, data_end: u64) -> Result<(u64, bool), WalError> {
         let all = window.offset()..window.offset() + window.bytes().len() as u64;
         if begin == 0 {
             let first = all.start..all.start + 1;
-            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes);
+            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes, entry_id);
         }
         if window.is_unreadable(&all) {
             torn = all.end - data_end;
