@@ -44,16 +44,22 @@ pub(crate) fn decide(
 ) -> Result<Next, WalError> {
     let path = layout.id_file();
     let path = path.display();
+    let is_strange = match stored {
+        Stored::Sound(identity) | Stored::Copied(identity) => is_strange(layout, identity, left)?,
+        _ => false,
+    };
     match stored {
-        Stored::Copied(identity) if is_to_append => {
+        Stored::Copied(identity) if is_to_append && !is_strange => {
             let why = format!(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            let ids = all_ids(identity).into_iter().chain(found_ids(layout, left)?);
+            // What an identity has begun that was cut off before it was noted goes as well.
+            let cut_off = left.iter().filter(|log| log.summary.events().is_none());
+            let ids = all_ids(identity).into_iter().chain(cut_off.filter_map(LeftLog::wal_id));
             begin(layout, without_doubles(ids), left, &why)
         }
-        Stored::Sound(identity) | Stored::Copied(identity) => {
+        Stored::Sound(identity) | Stored::Copied(identity) if !is_strange => {
             match next_lsn(layout, identity.id, identity.next_lsn, left)? {
                 None if is_to_append => {
                     begin(layout, all_ids(identity), left, &unknown_lsn(identity.id))
@@ -65,11 +71,12 @@ pub(crate) fn decide(
             let lsn = next_lsn(layout, *id, None, left)?;
             go_on(Identity::new(*id), lsn, None)
         }
-        Stored::Old(_) | Stored::Damaged | Stored::Missing => {
+        _ => {
             let problem = match stored {
                 Stored::Missing => "is missing",
                 Stored::Damaged => "is damaged",
-                _ => "names a WAL that has no log here",
+                Stored::Old(_) => "names a WAL that has no log here",
+                _ => "names a WAL that has left nothing here",
             };
             if let Some(identity) = told_by_logs(layout, left)?
                 && let Some(lsn) = next_lsn(layout, identity.id, None, left)?
@@ -96,6 +103,16 @@ pub(crate) fn decide(
             begin(layout, without_doubles(earlier), left, &format!("{path} {problem}"))
         }
     }
+}
+
+/// Whether the file `ID` is that of another WAL: nothing here is of an id that it names, and
+/// something is of one that it does not. (A WAL has a log of its own but for damage.)
+fn is_strange(layout: &Layout, identity: &Identity, left: &[LeftLog]) -> Result<bool, WalError> {
+    if left.iter().filter_map(LeftLog::wal_id).any(|id| identity.owns(id)) {
+        return Ok(false);
+    }
+    let found = found_ids(layout, left)?;
+    Ok(!found.is_empty() && !found.iter().any(|id| identity.owns(*id)))
 }
 
 fn unknown_lsn(id: WalId) -> String {
