@@ -45,7 +45,7 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     backlog.refresh()?;
     while let Some(run) = backlog.due(&config.roll, &claimed, true) {
         let segments: Vec<_> = run.iter().map(|segment| segment.name).collect();
-        match plan::make(&layout, &run, config) {
+        match plan::make(&layout, backlog.identity(), &run, config) {
             Ok(plan) => show(&plan, ""),
             Err(error) => println!("  not shipped: {error}"),
         }
@@ -78,7 +78,7 @@ fn print(plan: &Plan, note: &str) {
         println!("  {}: {} events{done}", output.final_path(), output.records);
     }
     for segment in &plan.damaged {
-        println!("  segment {} is damaged: {} events are lost", segment.name, segment.lost());
+        println!("  segment {} is damaged: {}", segment.name, segment.losses());
     }
 }
 

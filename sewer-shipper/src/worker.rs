@@ -225,10 +225,10 @@ impl Worker {
 
     /// Plans a run and writes the plan down.
     async fn plan(&self, run: Vec<Waiting>) -> Result<Plan, ShipError> {
-        let layout = self.tools.layout.clone();
+        let (layout, identity) = (self.tools.layout.clone(), self.backlog.identity().clone());
         let (config, journal) = (self.config.clone(), self.tools.journal.clone());
         tokio::task::spawn_blocking(move || {
-            let plan = plan::make(&layout, &run, &config).map_err(EncodeError::from)?;
+            let plan = plan::make(&layout, &identity, &run, &config).map_err(EncodeError::from)?;
             journal.store(&plan)?;
             Ok(plan)
         })

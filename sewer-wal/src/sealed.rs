@@ -187,7 +187,7 @@ pub fn quarantine(layout: &Layout, name: SegmentName, report: &[u8]) -> Result<P
     let dir = layout.quarantine_dir();
     create_dir_durably(&dir)?;
     let target = dir.join(name.to_string());
-    write_durably(&target.with_extension("json"), report)?;
+    write_durably(&layout.quarantine_report(name), report)?;
     let path = layout.sealed_file(name);
     match fs::rename(&path, &target) {
         // Moved by an earlier run that was cut before it could go on.

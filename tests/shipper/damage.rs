@@ -15,6 +15,7 @@ use std::fs;
 
 use crate::node::{Node, append, append_of};
 use bytesize::ByteSize;
+use sewer_shipper::plan::Losses;
 use sewer_wal::reader::Kind;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Lsn, SegmentReader};
@@ -61,7 +62,8 @@ fn assert_only_its_batch_is_lost(mut node: Node, bits: &[usize], batch_events: u
         let mut all: Vec<_> = shipped.lsns.iter().chain(&lost).copied().collect();
         all.sort_unstable();
         assert_eq!(all, (0..7).collect::<Vec<_>>(), "{what}: lost {lost:?}");
-        assert_eq!(shipped.counted.lost, lost.len() as u64, "{what}");
+        let losses = Losses { events: lost.len() as u64, uncounted: 0 };
+        assert_eq!(shipped.counted.losses, losses, "{what}");
         assert_eq!((shipped.counted.quarantined, node.left()), (1, 0), "{what}");
     }
 }

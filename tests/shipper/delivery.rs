@@ -18,7 +18,7 @@ use sewer_shipper::destination::{
 };
 use sewer_shipper::journal::Journal;
 use sewer_shipper::metrics::Metrics;
-use sewer_shipper::plan;
+use sewer_shipper::plan::{self, Losses};
 use sewer_shipper::ship::{ShipError, Shipment, Tools};
 use sewer_wal::{Batch, Engine, Event, Identity, Layout, Wal, WalOptions, sealed};
 
@@ -178,7 +178,7 @@ impl Node {
         backlog.refresh().unwrap();
         let run = backlog.due(&self.config.roll, &BTreeSet::new(), true).unwrap();
         assert!(run.len() > 1, "the shipment spans segments");
-        let plan = plan::make(&self.layout, &run, &self.config).unwrap();
+        let plan = plan::make(&self.layout, &self.identity, &run, &self.config).unwrap();
         assert_eq!(plan.outputs.len(), 2);
         tools.journal.store(&plan).unwrap();
         Shipment::new(plan, true, tools)
@@ -318,7 +318,7 @@ async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() 
     bytes[at] ^= 0x80;
     fs::write(&victim.path, bytes).unwrap();
     let mut shipment = node.plan(node.tools(&script));
-    assert_eq!(shipment.plan().lost(), 1);
+    assert_eq!(shipment.plan().losses(), Losses { events: 1, uncounted: 0 });
     shipment.run().await.unwrap();
     let delivered = node.delivered();
     assert_eq!(delivered.len() as u64, EVENTS - 1);

@@ -83,6 +83,7 @@ pub fn segment(bytes: &[u8], kind: Kind) -> Vec<(u64, Vec<u8>)> {
                 assert!(batch.range.first.0 >= next, "{:?} after LSN {next}", batch.range);
                 next = batch.range.end.0;
                 for (lsn, event) in batch.events() {
+                    assert!(Event::decode(event).is_ok(), "LSN {lsn} cannot be decoded");
                     event_bytes += event.len();
                     events.push((lsn.0, event.to_vec()));
                 }
@@ -105,9 +106,9 @@ pub fn plan(bytes: &[u8]) {
     let Ok(plan) = serde_json::from_slice::<Plan>(bytes) else { return };
     let again = serde_json::to_vec_pretty(&plan).expect("a plan has only plain keys");
     assert_eq!(serde_json::from_slice::<Plan>(&again).expect("it was just written"), plan);
-    let _ = (plan.file_name(), plan.records(), plan.lost(), plan.is_known());
+    let _ = (plan.file_name(), plan.records(), plan.losses(), plan.is_known());
     if let Ok(mut partitions) = plan.partitions() {
-        let _ = partitions.directory(0).is_ok();
+        let _ = partitions.directory(0);
     }
     for output in &plan.outputs {
         let attempt = output.temporary_path(7);
