@@ -120,14 +120,14 @@ mod tests {
     fn modes_are_those_of_a_wal_and_older_ones_are_restricted() {
         let dir = tempfile::tempdir().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
-        let (made, file) = (dir.path().join("made"), dir.path().join("file"));
-        create_dir_durably(&made).unwrap();
+        let (below, file) = (dir.path().join("below"), dir.path().join("file"));
+        create_dir_durably(&below).unwrap();
         write_durably(&file, b"x").unwrap();
-        assert_eq!((mode(&made), mode(&file)), (DIR_MODE, FILE_MODE));
-        for (path, old) in [(&made, 0o755), (&file, 0o666)] {
+        assert_eq!((mode(&below), mode(&file)), (DIR_MODE, FILE_MODE));
+        for (path, old) in [(&below, 0o755), (&file, 0o666)] {
             fs::set_permissions(path, Permissions::from_mode(old)).unwrap();
             restrict(path).unwrap();
         }
-        assert_eq!((mode(&made), mode(&file)), (DIR_MODE, FILE_MODE));
+        assert_eq!((mode(&below), mode(&file)), (DIR_MODE, FILE_MODE));
     }
 }

@@ -14,3 +14,4 @@ mod requests;
 mod routes;
 mod tls;
 mod upgrade;
+mod wal_dir;

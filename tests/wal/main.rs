@@ -1,4 +1,7 @@
 //! The write-ahead log as a library, without a process around it.
 
+mod adversary;
 mod append;
 mod common;
+mod format_1;
+mod power_cut;

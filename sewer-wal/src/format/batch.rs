@@ -10,7 +10,7 @@ use crate::event::{self, EVENT_BYTES_MAX};
 use crate::lsn::{Lsn, LsnRange};
 
 /// The data of a batch header before the lengths of the events.
-const FIXED_BYTES: usize = 16 + 8 + 8 + 4 + 4;
+const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
 /// Where the batch header's data begins.
 const HEADER_AT: usize = ENTRY_HEAD + 5;
 /// Where the salt stands in a batch, for those who search for one.
@@ -56,10 +56,12 @@ fn crc_of_zeros(length: usize) -> u32 {
     CRCS[length]
 }
 
-/// The place of a batch in its log.
+/// The place of a batch in its file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchPlace {
     pub salt: Salt,
+    /// Where it begins, in bytes from the start of the file.
+    pub offset: u64,
     /// The first LSN of the log.
     pub base: Lsn,
     /// The first LSN of the batch.
@@ -79,6 +81,7 @@ pub(crate) fn put_header(
     let narrow = |number: usize| u32::try_from(number).expect("a batch is under 4 GiB");
     let mut out = Output { bytes: data, at: 0 };
     out.put(&place.salt.0);
+    out.put(&place.offset.to_le_bytes());
     out.put(&place.base.0.to_le_bytes());
     out.put(&place.first.0.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
@@ -156,9 +159,10 @@ fn begin(
     out.put(&crc.to_le_bytes());
 }
 
-/// Reads the batch of the log with this salt at the start of `bytes` and puts its events' places
-/// into `slots`.
+/// Reads the batch of the log with this salt at the start of `bytes`, which is at `offset` in the
+/// file, and puts its events' places into `slots`.
 pub(crate) fn parse_batch(
+    offset: u64,
     bytes: &[u8],
     salt: Salt,
     form: Form,
@@ -167,14 +171,17 @@ pub(crate) fn parse_batch(
     slots.clear();
     let header = parse_header(bytes, salt)?;
     let (fixed, lengths) = header.split_at(FIXED_BYTES);
-    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
     let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
     let lsn_at = |at: usize| {
-        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("40 bytes"));
+        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
         Lsn::checked(number).ok_or(NoEntry::Invalid("LSN out of range"))
     };
-    let (base, first) = (lsn_at(16)?, lsn_at(24)?);
-    let (length, count) = (u32_at(32) as usize, u32_at(36) as usize);
+    if fixed[16..24] != offset.to_le_bytes() {
+        return Err(NoEntry::Invalid("batch of another place"));
+    }
+    let (base, first) = (lsn_at(24)?, lsn_at(32)?);
+    let (length, count) = (u32_at(40) as usize, u32_at(44) as usize);
     if lengths.len() != 4 * count {
         return Err(NoEntry::Invalid("count of a batch"));
     }
@@ -285,7 +292,7 @@ mod tests {
         let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
         let mut bytes = vec![0xee; length_in(form, unpadded)];
         let events = events.iter().map(Vec::as_slice);
-        let place = BatchPlace { salt: SALT, base: Lsn(3), first: Lsn(5), id: 7 };
+        let place = BatchPlace { salt: SALT, offset: 9, base: Lsn(3), first: Lsn(5), id: 7 };
         assert_eq!(put_batch(&mut bytes, form, place, unpadded, events), bytes.len());
         bytes
     }
@@ -296,8 +303,9 @@ mod tests {
         let bytes = batch(Form::Log, &[a.clone(), b.clone()]);
         assert_eq!(bytes.len(), BLOCK);
         let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
+        let header = [&[0x5a; 16][..], b"\x09\0\0\0\0\0\0\0"].concat();
         let header =
-            [&[0x5a; 16][..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
+            [&header[..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
         let header = [&header[..], &length(&a), &length(&b)].concat();
         let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
         let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;
@@ -327,7 +335,7 @@ mod tests {
             let bytes = batch(Form::Log, &[event(&vec![b'x'; length])]);
             assert_eq!(bytes.len() % BLOCK, 0, "{length}");
             let mut slots = Vec::new();
-            let entry = parse_batch(&bytes, SALT, Form::Log, &mut slots).unwrap();
+            let entry = parse_batch(9, &bytes, SALT, Form::Log, &mut slots).unwrap();
             assert_eq!((entry.id, entry.length), (7, bytes.len()));
             assert_eq!(slots[0].flaw, None);
         }
@@ -337,12 +345,24 @@ mod tests {
     fn a_batch_is_read_whole_or_not_at_all() {
         let bytes = batch(Form::Compact, &[event(b"a"), event(b"")]);
         let mut slots = Vec::new();
-        let entry = parse_batch(&bytes, SALT, Form::Compact, &mut slots).unwrap();
+        let entry = parse_batch(9, &bytes, SALT, Form::Compact, &mut slots).unwrap();
         assert_eq!((entry.id, entry.base), (7, Some(Lsn(3))));
         assert_eq!(entry.range, LsnRange::new(Lsn(5), 2));
         for cut in 0..bytes.len() {
             let cut = &bytes[..cut];
-            assert_eq!(parse_batch(cut, SALT, Form::Compact, &mut slots), Err(NoEntry::Incomplete));
+            assert_eq!(
+                parse_batch(9, cut, SALT, Form::Compact, &mut slots),
+                Err(NoEntry::Incomplete)
+            );
+        }
+    }
+
+    #[test]
+    fn in_another_place_it_is_no_batch() {
+        let bytes = batch(Form::Compact, &[event(b"a")]);
+        for place in [0, 8, 10, 9 + BLOCK as u64] {
+            let found = parse_batch(place, &bytes, SALT, Form::Compact, &mut Vec::new());
+            assert_eq!(found, Err(NoEntry::Invalid("batch of another place")));
         }
     }
 
@@ -352,7 +372,7 @@ mod tests {
         for bit in 0..128 {
             let mut salt = SALT;
             salt.0[bit / 8] ^= 1 << (bit % 8);
-            let found = parse_batch(&bytes, salt, Form::Compact, &mut Vec::new());
+            let found = parse_batch(9, &bytes, salt, Form::Compact, &mut Vec::new());
             assert_eq!(found, Err(NoEntry::Invalid("no batch of this log")));
         }
     }
@@ -366,7 +386,7 @@ mod tests {
         for bit in 9 * 8..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            if parse_batch(&damaged, SALT, Form::Compact, &mut slots).is_err() {
+            if parse_batch(9, &damaged, SALT, Form::Compact, &mut slots).is_err() {
                 assert!(bit / 8 < HEADER_AT + header_bytes(3) + 4, "bit {bit}");
                 continue;
             }

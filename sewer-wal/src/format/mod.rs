@@ -16,8 +16,9 @@
 //!                    names u8 (0 plain, 1 own), CRC-32C u32 of info and descriptor
 //!
 //! batch    = the entry with id 2, 3 …: batch header, event*, padding?
-//! batch header = chunk: salt [16], first LSN of the log u64, first LSN of the batch u64,
-//!                       batch bytes u32, event count u32, length u32 of each event
+//! batch header = chunk: salt [16], offset of the batch in the file u64, first LSN of the log u64,
+//!                       first LSN of the batch u64, batch bytes u32, event count u32,
+//!                       length u32 of each event
 //! event    = chunk: the event, encoded
 //! padding  = chunk of zeros, in a log only: there each batch begins and ends on a block of 4096
 //! ```
@@ -26,9 +27,10 @@
 //! *The salt* is random and never leaves the node: bytes that do not repeat it are not read as a
 //! batch, and nobody who only sends requests can know it. *The batch header* is under its own CRC
 //! and tells where each event lies, so that nothing inside an event is ever taken for structure,
-//! whatever is damaged around it; with the first LSN of the log, any batch that is left tells what
-//! is lost before it. *Codec and cipher* are what batches are encoded and encrypted
-//! with; both are outside of the framing.
+//! whatever is damaged around it. Its offset proves its place: a block that a disk has written in
+//! the place of another is not read there. With the first LSN of the log, any batch that is left
+//! tells what is lost before it. *Codec and cipher* are what batches are encoded and encrypted with;
+//! both are outside of the framing.
 //!
 //! Format 1 ([`v1`]) has neither; it is read, and no longer written.
 

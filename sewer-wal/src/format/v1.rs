@@ -33,6 +33,20 @@ pub(crate) const HEADER_CHUNK_OFFSET: usize = ENTRY_HEAD;
 /// Reads the entry at the start of `bytes` and puts its events' places into `slots`.
 pub(crate) fn parse_entry(bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, NoEntry> {
     slots.clear();
+    let head = parse_head(bytes)?;
+    let mut cursor = Cursor { bytes, at: head.length };
+    for _ in 0..head.range.count() {
+        let (start, end, crc) = cursor.chunk(EVENT_BYTES_MAX)?;
+        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+    }
+    if cursor.byte()? != END {
+        return Err(NoEntry::Invalid("no end marker"));
+    }
+    Ok(Entry { length: cursor.at, compact_bytes: cursor.at, ..head })
+}
+
+/// Reads what stands before the events of an entry; the length is that of the head alone.
+pub(crate) fn parse_head(bytes: &[u8]) -> Result<Entry, NoEntry> {
     let mut cursor = Cursor { bytes, at: 0 };
     if cursor.byte()? != ENTRY {
         return Err(NoEntry::Invalid("no entry marker"));
@@ -41,13 +55,6 @@ pub(crate) fn parse_entry(bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, 
     let (start, end, crc) = cursor.chunk(HEADER_BYTES)?;
     let header = &bytes[start..end];
     let range = decode_header(header, crc32c::crc32c(header) == crc)?;
-    for _ in 0..range.count() {
-        let (start, end, crc) = cursor.chunk(EVENT_BYTES_MAX)?;
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
-    }
-    if cursor.byte()? != END {
-        return Err(NoEntry::Invalid("no end marker"));
-    }
     Ok(Entry { id, base: None, range, length: cursor.at, compact_bytes: cursor.at })
 }
 

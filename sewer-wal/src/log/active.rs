@@ -101,7 +101,7 @@ impl ActiveLog {
         debug_assert!(unpadded <= BATCH_BYTES_MAX, "the caller checks the size of a batch");
         let id = self.last_entry_id + 1;
         let base = self.range.map_or(first, |range| range.first);
-        let place = BatchPlace { salt: self.salt, base, first, id };
+        let place = BatchPlace { salt: self.salt, offset: self.bytes, base, first, id };
         let written = self.writer.append(place, batch).context("append to", &self.path)?;
         let length = length_in(Form::Log, unpadded) as u64;
         self.last_entry_id = id;

@@ -58,8 +58,9 @@ fn batches() -> Vec<Batch> {
     batches
 }
 
-fn place(id: u64, first: Lsn) -> BatchPlace {
-    BatchPlace { salt: SALT, base: Lsn(258), first, id }
+/// The place of a batch in a log whose first LSN is 258.
+fn place(id: u64, offset: u64, first: Lsn) -> BatchPlace {
+    BatchPlace { salt: SALT, offset, base: Lsn(258), first, id }
 }
 
 /// What the drawing says of a log with these batches.
@@ -70,7 +71,7 @@ fn drawn(batches: &[Batch]) -> Vec<u8> {
         let (start, unpadded) = (bytes.len(), batch.framed_bytes());
         bytes.resize(start + length_in(Form::Log, unpadded), 0xee);
         let target = &mut bytes[start..];
-        put_batch(target, Form::Log, place(id, next), unpadded, batch.events());
+        put_batch(target, Form::Log, place(id, start as u64, next), unpadded, batch.events());
         next = next.plus(batch.len() as u64);
     }
     bytes
@@ -81,11 +82,12 @@ fn written(engine: Engine, dir: &Path, batches: &[Batch], room: u64) -> (Vec<u8>
     let path = dir.join("wal-1");
     let mut writer = Writer::create(engine, &path, &HEADER, DESCRIPTOR, room).unwrap();
     let prepared = std::fs::metadata(&path).unwrap().len();
-    let mut next = Lsn(258);
+    let (mut next, mut offset) = (Lsn(258), LOG_START as u64);
     for (id, batch) in (2..).zip(batches) {
-        let told = writer.append(place(id, next), batch).unwrap().map(<[u8]>::len);
+        let told = writer.append(place(id, offset, next), batch).unwrap().map(<[u8]>::len);
         assert!(told.is_none_or(|told| told == length_in(Form::Log, batch.framed_bytes())));
         next = next.plus(batch.len() as u64);
+        offset += length_in(Form::Log, batch.framed_bytes()) as u64;
     }
     drop(writer);
     (std::fs::read(path).unwrap(), prepared)
@@ -96,9 +98,9 @@ fn every_engine_writes_the_bytes_of_the_drawing() {
     let batches = batches();
     let drawn = drawn(&batches);
     assert_eq!(&drawn[LOG_START..LOG_START + 9], b"\x01\x02\0\0\0\0\0\0\0");
-    let (third, header) = (&drawn[LOG_START + 2 * BLOCK..], 16 + 8 + 8 + 4 + 4 + 4);
-    assert_eq!(&third[..14], b"\x01\x04\0\0\0\0\0\0\0\x02\x2c\0\0\0", "the batch of one event");
-    let lsns = b"\x02\x01\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0";
+    let (third, header) = (&drawn[LOG_START + 2 * BLOCK..], 16 + 8 + 8 + 8 + 4 + 4 + 4);
+    assert_eq!(&third[..14], b"\x01\x04\0\0\0\0\0\0\0\x02\x34\0\0\0", "the batch of one event");
+    let lsns = b"\0\x40\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0";
     let index = b"\0\x10\0\0\x01\0\0\0\x13\0\0\0";
     assert_eq!(third[14..14 + header], [&[0xa5; 16][..], lsns, index].concat());
     for engine in engines() {

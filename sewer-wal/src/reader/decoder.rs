@@ -34,10 +34,16 @@ impl Decoder {
         first.strip_prefix(&[1]).is_some_and(|rest| rest.starts_with(&id_and_header))
     }
 
-    pub(super) fn parse(self, bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, NoEntry> {
+    /// Reads the batch at the start of `bytes`, which is at `offset` in the file.
+    pub(super) fn parse(
+        self,
+        offset: u64,
+        bytes: &[u8],
+        slots: &mut Vec<Slot>,
+    ) -> Result<Entry, NoEntry> {
         match self {
             Self::V1 => parse_entry(bytes, slots),
-            Self::V2 { salt, form } => parse_batch(bytes, salt, form, slots),
+            Self::V2 { salt, form } => parse_batch(offset, bytes, salt, form, slots),
             Self::Unknown => Err(NoEntry::Invalid("no intact log header")),
         }
     }

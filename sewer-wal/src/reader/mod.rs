@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::decoder::{Decoder, Place};
-use self::resync::{next_batch, parse_filling};
+use self::resync::{Chains, next_batch, parse_filling};
 use self::window::Window;
 use crate::error::{IoContext, WalError};
 use crate::format::batch::is_torn;
@@ -110,6 +110,7 @@ pub struct SegmentReader {
     /// The LSN behind the last event, as the next segment tells.
     expected_end: Option<Lsn>,
     next: Place,
+    chains: Chains,
     slots: Vec<Slot>,
     found: VecDeque<Damage>,
     is_damaged: bool,
@@ -220,13 +221,15 @@ impl SegmentReader {
             Err(NoEntry::Incomplete) => "batch cut off",
         };
         let offset = self.window.offset();
-        let found = next_batch(&self.window, self.next.decoder, offset + 1, &self.next);
+        let (decoder, chains) = (self.next.decoder, &mut self.chains);
+        let found = next_batch(&self.window, decoder, offset + 1, &self.next, chains);
         let Some((candidate, entry)) = found.context("read", &self.path)? else {
             return Ok(None);
         };
         // A running pixel may have completed the batch since it was looked at: batches become
         // visible in order, so once a later one is there, this one is as it will ever be.
-        if self.kind == Kind::Active {
+        // (Logs of format 1 are no longer written.)
+        if self.kind == Kind::Active && !matches!(decoder, Decoder::V1) {
             self.window.reread().context("read", &self.path)?;
             if let Ok(entry) = self.parse()?
                 && self.window.offset() + entry.length as u64 <= candidate
@@ -258,18 +261,20 @@ impl SegmentReader {
     /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
     /// damaged length that reaches into the next batch, or into what a client has sent. And the last
     /// batch of a log may never have been complete.
-    fn is_to_be_believed(&self, entry: &Entry) -> Result<bool, WalError> {
+    fn is_to_be_believed(&mut self, entry: &Entry) -> Result<bool, WalError> {
         let end = self.window.offset() + entry.length as u64;
         let after = self.next.after(entry, end);
         let decoder = self.next.decoder;
-        let later = |from| next_batch(&self.window, decoder, from, &after);
+        let (window, chains) = (&self.window, &mut self.chains);
+        let mut later = |from| next_batch(window, decoder, from, &after, chains);
         if let Decoder::V1 = decoder {
             let follower = later(end).context("read", &self.path)?;
             if follower.is_some_and(|(at, _)| at == end) {
                 return Ok(true);
             }
             let begin = self.window.offset() + 1;
-            let other = next_batch(&self.window, decoder, begin, &self.next);
+            let chains = &mut self.chains;
+            let other = next_batch(&self.window, decoder, begin, &self.next, chains);
             return Ok(other.context("read", &self.path)?.is_none_or(|(at, _)| at >= end));
         }
         let batch = &self.window.bytes()[..entry.length];
@@ -283,6 +288,12 @@ impl SegmentReader {
     /// Reads the batch where the window begins, if it belongs there.
     fn parse(&mut self) -> Result<Result<Entry, NoEntry>, WalError> {
         let decoder = self.next.decoder;
+        if let Decoder::V1 = decoder {
+            let can_be = self.chains.can_be_entry(&mut self.window, &self.next);
+            if !can_be.context("read", &self.path)? {
+                return Ok(Err(NoEntry::Invalid("no intact batch")));
+            }
+        }
         let found = parse_filling(&mut self.window, decoder, &mut self.slots);
         Ok(match found.context("read", &self.path)? {
             Ok(entry) if !self.next.can_be(&entry, self.window.offset()) => {
@@ -292,10 +303,12 @@ impl SegmentReader {
         })
     }
 
-    /// Holds the first batch to what names and neighbours tell.
+    /// Holds the first batch to what names and neighbours tell. A log that begins behind the end of
+    /// the one before it is sound: that one has lost its end.
     fn check_beginning(&mut self, entry: &Entry, offset: u64) {
         let Some(expected) = self.expected_first.take() else { return };
-        if self.next.lsn.is_some() || entry.range.first == expected {
+        let is_later_log = self.kind == Kind::Active && entry.range.first > expected;
+        if self.next.lsn.is_some() || entry.range.first == expected || is_later_log {
             return;
         }
         let none = LsnRange::new(entry.range.first, 0);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 
 use super::decoder::{Decoder, Place};
+use super::resync::Chains;
 use super::window::Window;
 use super::{Kind, SegmentReader};
 use crate::error::{IoContext, WalError};
@@ -46,6 +47,7 @@ impl SegmentReader {
             expected_first: base,
             expected_end: None,
             next: Place { decoder: Decoder::Unknown, lsn: None, id: 1, offset: 0 },
+            chains: Chains::default(),
             slots: Vec::new(),
             found: VecDeque::new(),
             is_damaged: false,

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::LogSummary;
 use crate::batch::BATCH_BYTES_MAX;
-use crate::durable::create_file;
+use crate::durable::{create_file, sync_dir};
 use crate::error::{IoContext, WalError};
 use crate::format::batch::{BatchPlace, put_chunks};
 use crate::format::footer::Footer;
@@ -24,18 +24,22 @@ pub(super) fn is_worth_it(summary: &LogSummary) -> bool {
     is_padded && summary.damage.is_empty() && padding > summary.data_end / 10
 }
 
-/// Writes the copy beside the log, synced, and returns its path and what its footer says; `None` if
-/// there is no room for it, or if the log is not as `footer` of the log says.
+/// Puts the copy in the place of the log and returns what its footer says; `None` if there is no room
+/// for it, or if the log is not as `footer` of the log says.
 pub(super) fn copy(
     layout: &Layout,
     number: u64,
     header: LogHeader,
     footer: &Footer,
-) -> Result<Option<(PathBuf, Footer)>, WalError> {
+) -> Result<Option<Footer>, WalError> {
     let path = layout.log_copy(number);
     let log = layout.log_file(number);
     match write(&log, &path, header, footer) {
-        Ok(Some(footer)) => return Ok(Some((path, footer))),
+        Ok(Some(footer)) => {
+            fs::rename(&path, &log).context("replace", &log)?;
+            sync_dir(&layout.log_dir(number))?;
+            return Ok(Some(footer));
+        }
         Ok(None) => {}
         Err(e) if e.is_disk_full() => {}
         Err(e) => return Err(e),
@@ -69,7 +73,8 @@ fn write(
         // An empty one only carries the next LSN.
         if !batch.range.is_empty() {
             let (salt, base) = (descriptor.salt, footer.base);
-            let place = BatchPlace { salt, base, first: batch.range.first, id };
+            let first = batch.range.first;
+            let place = BatchPlace { salt, offset: out.bytes, base, first, id };
             let length = put_chunks(&mut buffer, place, batch.compact_bytes, lengths, chunks);
             out.put(&buffer[..length]).context("write", path)?;
             id += 1;

@@ -2,7 +2,7 @@
 //!
 //! What a dead process left is read again with the strict reader, so that what is sealed is what the
 //! disk gives back; a log that this process wrote says of itself what it holds. A log that is mostly
-//! padding is sealed as a copy without it. Otherwise the footer is written behind the last complete
+//! padding is replaced by a copy without it. Otherwise the footer is written behind the last complete
 //! batch, before the file is cut, so that sealing needs no space. Cut anywhere, it can be done again:
 //! a footer is no batch, so the reader still finds the same end.
 
@@ -54,11 +54,11 @@ pub(crate) fn seal(
     } else {
         None
     };
-    let (file, footer) = match copy {
-        Some(copy) => copy,
-        None => (seal_in_place(layout, number, summary, &footer)?, footer),
+    let footer = match copy {
+        Some(footer) => footer,
+        None => seal_in_place(layout, number, summary, footer)?,
     };
-    let name = publish(layout, &file, &header, &footer)?;
+    let name = publish(layout, number, &header, &footer)?;
     sync_dir(&layout.log_dir(number))?;
     remove_log(layout, number)?;
     Ok(Some(name))
@@ -68,8 +68,8 @@ fn seal_in_place(
     layout: &Layout,
     number: u64,
     summary: &LogSummary,
-    footer: &Footer,
-) -> Result<PathBuf, WalError> {
+    footer: Footer,
+) -> Result<Footer, WalError> {
     let log = layout.log_file(number);
     let crc = match &summary.crc {
         Some(crc) => crc.clone(),
@@ -80,7 +80,7 @@ fn seal_in_place(
     file.write_all_at(&bytes, summary.data_end).context("write footer of", &log)?;
     file.set_len(summary.data_end + bytes.len() as u64).context("truncate", &log)?;
     file.sync_all().context("sync", &log)?;
-    Ok(log)
+    Ok(footer)
 }
 
 fn crc_of(path: &Path, end: u64) -> Result<crc32fast::Hasher, WalError> {
@@ -89,11 +89,12 @@ fn crc_of(path: &Path, end: u64) -> Result<crc32fast::Hasher, WalError> {
     Ok(window.crc())
 }
 
-/// Gives a segment its name in `sealed/`. Where a stranger has the name, the segment gets the one
-/// that carries its WAL's id.
+/// Gives a segment its name in `sealed/`, and takes the one in `active/` with it: whoever ships it may
+/// delete it at once, and nothing must be left to be sealed again. Where a stranger has the name, the
+/// segment gets the one that carries its WAL's id.
 fn publish(
     layout: &Layout,
-    file: &Path,
+    number: u64,
     header: &LogHeader,
     footer: &Footer,
 ) -> Result<SegmentName, WalError> {
@@ -105,7 +106,7 @@ fn publish(
         // A power cut can leave both names on some file systems; then they are one and the same.
         match Footer::load(&sealed) {
             Err(e) if e.is_not_found() => {
-                fs::rename(file, &sealed).context("publish", &sealed)?;
+                fs::rename(layout.log_file(number), &sealed).context("publish", &sealed)?;
                 sync_dir(&layout.sealed_dir())?;
                 return Ok(*name);
             }
