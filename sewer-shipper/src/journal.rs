@@ -1,5 +1,6 @@
-//! The plans on disk: `<shipper.dir>/shipments/<first>-<last>.json`, written durably before the
-//! first byte of output and removed after the last segment is deleted.
+//! The plans on disk: `<shipper.dir>/shipments/<first>-<last>.json`, or `<first>-<last>-<WAL id>.json`
+//! where segments carry the id in their names, too. A plan is written durably before the first byte of
+//! output and removed after the last segment is deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};

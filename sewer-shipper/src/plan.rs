@@ -216,9 +216,9 @@ impl Plan {
         let last = self.segments.last();
         let losses = self.damaged.iter().filter(|segment| Some(&segment.name) == last);
         let losses: Vec<_> = losses.flat_map(|segment| &segment.damage).collect();
-        let lost = losses.iter().filter_map(|damage| damage.last_lost_lsn).max();
+        let lost_to = losses.iter().filter_map(|damage| damage.last_lost_lsn).max();
         let is_uncounted = losses.iter().any(|damage| damage.is_uncounted());
-        let end = self.last_lsn.max(lost.unwrap_or_default()).checked_plus(1);
+        let end = self.last_lsn.max(lost_to.unwrap_or_default()).checked_plus(1);
         ends.push(end.filter(|_| !is_uncounted));
         ends
     }

@@ -115,9 +115,9 @@ fn segments_of_two_wals_never_share_a_run_and_none_waits_for_the_other() {
     add(&mut both, named(7, 0), WalId(7), 61_000);
     add(&mut both, named(7, 10), WalId(7), 61_000);
     let run = both.due(&roll(1_000), &BTreeSet::new(), false).unwrap();
-    let names: Vec<_> = run.iter().map(|segment| segment.name).collect();
-    assert_eq!(names, [named(7, 0), named(7, 10)]);
-    let claimed = names.into_iter().collect();
+    let found: Vec<_> = run.iter().map(|segment| segment.name).collect();
+    assert_eq!(found, [named(7, 0), named(7, 10)]);
+    let claimed = found.into_iter().collect();
     assert_eq!(both.due(&roll(1_000), &claimed, false), None);
     let run = both.due(&roll(1_000), &claimed, true).unwrap();
     assert_eq!(run[0].name, Lsn(0).into());

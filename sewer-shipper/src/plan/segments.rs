@@ -156,7 +156,7 @@ pub(super) fn survey(
 ) -> Result<Survey, PlanError> {
     let (mut directories, mut damaged) = (BTreeMap::<String, Records>::new(), Vec::new());
     let mut partitions = plan.partitions()?;
-    let mut last_end = plan.first_lsn;
+    let mut survey_end = plan.first_lsn;
     for (&name, &end) in plan.segments.iter().zip(ends) {
         let (mut events, mut damage) = (0, Vec::<DamageReport>::new());
         let mut count = |event: Event<'_>| -> Result<(), PlanError> {
@@ -180,12 +180,12 @@ pub(super) fn survey(
         }
         let lost = damage.iter().filter_map(|damage| damage.last_lost_lsn);
         let lost_end = lost.filter_map(|last| last.checked_plus(1)).max();
-        last_end = last_end.max(read_end).max(lost_end.unwrap_or_default());
+        survey_end = survey_end.max(read_end).max(lost_end.unwrap_or_default());
         if !damage.is_empty() {
             damaged.push(DamagedSegment { name, events, damage });
         }
     }
-    Ok(Survey { directories, damaged, end: last_end })
+    Ok(Survey { directories, damaged, end: survey_end })
 }
 
 /// Opens a sealed segment of a plan.
