@@ -171,6 +171,7 @@ fn log_recovery(report: &RecoveryReport) {
         );
         for damage in &log.damage {
             tracing::error!(
+                wal_id = %log.wal_id, lsns = %log.range,
                 offset = damage.offset, lost = %damage.lost, reason = damage.reason,
                 "a segment is damaged; it is sealed as it is and will be quarantined"
             );

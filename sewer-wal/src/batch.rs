@@ -1,10 +1,8 @@
 //! The events of one fsync, encoded and waiting to be appended.
 
-use crate::event::{EVENT_BYTES_MAX, Event, EventError};
+use crate::event::{EVENT_BYTES_MAX, Event, EventError, widen};
+pub use crate::format::batch::BATCH_BYTES_MAX;
 use crate::format::batch::{BATCH_OVERHEAD, EVENT_OVERHEAD};
-
-/// The largest batch, framing included and padding not: what one commit writes.
-pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// Encoded events, in the order in which they will get their LSNs.
 #[derive(Clone, Debug, Default)]
@@ -29,7 +27,7 @@ impl Batch {
             return Err(EventError::TooLarge("over 1 MiB in all"));
         }
         self.ends.push(self.bytes.len());
-        self.span(event.timestamp_ms, event.timestamp_ms);
+        widen(&mut self.timestamps, (event.timestamp_ms, event.timestamp_ms));
         Ok(())
     }
 
@@ -38,14 +36,9 @@ impl Batch {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&other.bytes);
         self.ends.extend(other.ends.iter().map(|end| start + end));
-        if let Some((first, last)) = other.timestamps {
-            self.span(first, last);
+        if let Some(timestamps) = other.timestamps {
+            widen(&mut self.timestamps, timestamps);
         }
-    }
-
-    fn span(&mut self, first: i64, last: i64) {
-        let of_all = self.timestamps.get_or_insert((first, last));
-        *of_all = (of_all.0.min(first), of_all.1.max(last));
     }
 
     /// The smallest and the largest timestamp of its events, in milliseconds.
@@ -54,7 +47,7 @@ impl Batch {
         self.timestamps
     }
 
-    /// How many events it holds.
+    /// The number of its events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -1,7 +1,7 @@
 //! Names and small files that survive a power cut, with modes that no umask changes: a WAL holds
 //! addresses and cookies.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::error::{IoContext, WalError};
 pub(crate) const FILE_MODE: u32 = 0o640;
 /// The mode of every directory of a WAL.
 const DIR_MODE: u32 = 0o750;
-/// What neither may have.
+/// The permissions that neither may have.
 const FOREIGN_MODES: u32 = 0o027;
 
 /// Gives an open file its mode, whatever the umask left of it.
@@ -23,8 +23,8 @@ pub(crate) fn set_file_mode(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(FILE_MODE))
 }
 
-/// Takes from everybody but the owner and its group what an earlier build gave them. What belongs to
-/// somebody else is left as it is, and so is what is not there.
+/// Takes from everybody but the owner and its group what an earlier build gave them. A path that
+/// belongs to somebody else, or that is not there, is left as it is.
 pub(crate) fn restrict(path: &Path) -> Result<(), WalError> {
     let mode = match fs::metadata(path) {
         Ok(data) => data.mode() & 0o7777,
@@ -46,7 +46,7 @@ pub fn sync_dir(dir: &Path) -> Result<(), WalError> {
 }
 
 /// The directory that holds `path`.
-pub(crate) fn parent(path: &Path) -> &Path {
+fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -54,10 +54,10 @@ pub(crate) fn parent(path: &Path) -> &Path {
 }
 
 /// Makes `dir`, unless it is there, and its name durable. Not its parents: a missing parent is
-/// more often a disk that is not mounted than a wish.
+/// usually a disk that is not mounted.
 ///
 /// A name that is there is synced, too: the process that made it may have been killed before it
-/// could. In a parent that cannot be read no process of ours has made it.
+/// could. Where the parent cannot be opened, somebody else has made the name.
 pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
     match DirBuilder::new().mode(DIR_MODE).create(dir) {
         Ok(()) => {
@@ -84,11 +84,20 @@ pub fn create_dir_durably(dir: &Path) -> Result<(), WalError> {
 /// Writes a small file so that after a crash it is there whole or not at all: temporary file,
 /// sync, rename, sync of the directory.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), WalError> {
+    write_durably_with(path, |_| bytes)
+}
+
+/// Writes a small file as [`write_durably`] does, with a content that the file itself decides.
+pub(crate) fn write_durably_with<B: AsRef<[u8]>>(
+    path: &Path,
+    content: impl FnOnce(&Metadata) -> B,
+) -> Result<(), WalError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
     let mut file = create_file(&temporary).context("create", &temporary)?;
-    file.write_all(bytes).context("write", &temporary)?;
+    let bytes = content(&file.metadata().context("stat", &temporary)?);
+    file.write_all(bytes.as_ref()).context("write", &temporary)?;
     file.sync_all().context("sync", &temporary)?;
     fs::rename(&temporary, path).context("rename into place", path)?;
     sync_dir(parent(path))
@@ -96,9 +105,14 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), WalError> {
 
 /// Makes an empty file, in the place of one that is there.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    create_file_with(path, 0)
+}
+
+/// Makes an empty file as [`create_file`] does, opened with these flags besides.
+pub(crate) fn create_file_with(path: &Path, flags: i32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.write(true).create(true).truncate(true).mode(FILE_MODE);
-    let file = options.open(path)?;
+    let file = options.custom_flags(flags).open(path)?;
     set_file_mode(&file)?;
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a WAL, each with the place and what to do.
+//! The errors of a WAL, each with the place and what to do.
 
 use std::error::Error;
 use std::io;
@@ -15,16 +15,17 @@ pub enum WalError {
     /// A call of the operating system failed.
     #[error("{action} {}: {source}", path.display())]
     Io {
-        /// What was being done, a verb phrase.
+        /// The action that failed, a verb phrase.
         action: &'static str,
         /// The file or directory concerned.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's answer.
         source: io::Error,
     },
     /// Another process appends to this WAL.
     #[error(
-        "the WAL {} is in use{}: only one process may append; stop it, or give this one another wal.dir",
+        "the WAL {} is in use{}: only one process may append; stop it, or give this one another \
+         wal.dir",
         dir.display(),
         holder.as_ref().map(|pid| format!(" by process {pid}")).unwrap_or_default()
     )]
@@ -35,13 +36,20 @@ pub enum WalError {
         holder: Option<String>,
     },
     /// The file ID is damaged, and nothing else in the directory tells whose it is.
-    #[error("{} is damaged, and nothing else here tells the WAL's identity; start sewer-pixel, which begins a new one", path.display())]
+    #[error(
+        "{} is damaged, and nothing else here tells the WAL's identity; start sewer-pixel, which \
+         begins a new one",
+        path.display()
+    )]
     BadIdentity {
         /// The file ID.
         path: PathBuf,
     },
     /// A file belongs to another WAL.
-    #[error("{} belongs to the WAL {found}, not to {expected}; move it to a directory of its own", path.display())]
+    #[error(
+        "{} belongs to the WAL {found}, not to {expected}; move it to a directory of its own",
+        path.display()
+    )]
     ForeignSegment {
         /// The file concerned.
         path: PathBuf,
@@ -51,13 +59,21 @@ pub enum WalError {
         expected: WalId,
     },
     /// A file in `sealed/` does not have the name of a segment.
-    #[error("{} is left alone: a segment's name is the LSN of its first event, in 20 digits, and .seg; if it is one, give it back its name, else move it away", path.display())]
+    #[error(
+        "{} is left alone: a segment's name is the LSN of its first event, in 20 digits, perhaps \
+         - and a WAL id, and .seg; if it is one, give it back its name, else move it away",
+        path.display()
+    )]
     Stranger {
         /// The file concerned.
         path: PathBuf,
     },
     /// A segment does not have the name that its content tells.
-    #[error("{} holds the segment of LSN {base} and is left alone: if it is a copy, move it away; if it was renamed, give it back the name {}", path.display(), SegmentName::from(*base))]
+    #[error(
+        "{} holds the segment of LSN {base} and is left alone: if it is a copy, move it away; if \
+         it was renamed, give it back the name {}",
+        path.display(), SegmentName::from(*base)
+    )]
     Misplaced {
         /// The file concerned.
         path: PathBuf,
@@ -67,17 +83,21 @@ pub enum WalError {
     /// A directory, or another thing that is no file, where a file belongs.
     #[error("{} is not a file, as one of that name must be; move it away", path.display())]
     NotAFile {
-        /// What is in the way.
+        /// The thing in the way.
         path: PathBuf,
     },
-    /// The log that is being written is no longer where it was made.
-    #[error("the WAL {} was removed, replaced or moved while it was in use: events acknowledged since its last segment was sealed are lost with it; put it back or make its parent, and restart", dir.display())]
+    /// The log that is being written, or the lock, is no longer where it was made.
+    #[error("{} was removed, replaced or moved while the WAL was in use: events acknowledged since the last segment was sealed may be lost with it; put it back, or make the directory that held the WAL, and restart", path.display())]
     Removed {
-        /// The WAL's directory.
-        dir: PathBuf,
+        /// The file concerned.
+        path: PathBuf,
     },
     /// The file system has no direct I/O, and it was insisted on.
-    #[error("the file system of {} does not allow direct I/O, which `wal.engine = \"direct\"` insists on; set it to \"auto\" or \"okaywal\"", dir.display())]
+    #[error(
+        "the file system of {} does not allow direct I/O, which `wal.engine = \"direct\"` \
+         insists on; set it to \"auto\" or \"okaywal\"",
+        dir.display()
+    )]
     NoDirectIo {
         /// The WAL's directory.
         dir: PathBuf,
@@ -86,13 +106,21 @@ pub enum WalError {
     #[error("the WAL has used up its LSNs; move its directory away once everything is shipped")]
     LsnsUsedUp,
     /// A sealed segment of that name is already there, with other content.
-    #[error("cannot publish {}: a different segment of that name exists; move one of them away", path.display())]
+    #[error(
+        "cannot publish {}: a different segment of that name exists; move that one out of \
+         sealed/ and restart",
+        path.display()
+    )]
     SegmentExists {
         /// The name in sealed/.
         path: PathBuf,
     },
     /// A file has a format that this build does not read.
-    #[error("{} has format version {version}; this build reads version {supported}: use the Sewer that wrote it, or a newer one", path.display())]
+    #[error(
+        "{} has format version {version}; this build reads version {supported}: use the Sewer \
+         that wrote it, or a newer one",
+        path.display()
+    )]
     Version {
         /// The file concerned.
         path: PathBuf,
@@ -102,7 +130,10 @@ pub enum WalError {
         supported: u32,
     },
     /// A file has a form, codec or cipher that this build does not have.
-    #[error("{} is encoded as this build cannot read it: use the Sewer that wrote it, or a newer one", path.display())]
+    #[error(
+        "{} is encoded as this build cannot read it: use the Sewer that wrote it, or a newer one",
+        path.display()
+    )]
     Encoding {
         /// The file concerned.
         path: PathBuf,
@@ -127,7 +158,8 @@ impl WalError {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), StorageFull | QuotaExceeded)
     }
 
     /// Whether what was asked for is not there.

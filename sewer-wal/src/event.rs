@@ -14,8 +14,9 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
-/// The version byte that [`Event::encode`] writes.
-pub const EVENT_VERSION: u8 = 1;
+/// The version byte that [`Event::encode`] writes. Another one needs another format of the log as
+/// well: in an intact log of this format it is damage.
+const EVENT_VERSION: u8 = 1;
 
 /// The largest encoded event. HTTP heads are far smaller; readers refuse anything larger before
 /// they allocate for it.
@@ -172,6 +173,12 @@ impl Serialize for Event<'_> {
         }
         map.end()
     }
+}
+
+/// Widens a span of timestamps, from the smallest to the largest, by another one.
+pub(crate) fn widen(span: &mut Option<(i64, i64)>, (first, last): (i64, i64)) {
+    let (earliest, latest) = span.get_or_insert((first, last));
+    (*earliest, *latest) = (first.min(*earliest), last.max(*latest));
 }
 
 /// Whether bytes are an event that can be recorded and placed: one that decodes, with a time that a

@@ -8,7 +8,7 @@
 //!                                identity that began where another one left segments, the name
 //!                                is <base>-<WAL id>.seg
 //!       quarantine/<base>.seg    damaged segments, each with <base>.json beside it
-//!                 /log-<n>-<8 hex digits>   logs of which nothing can be read
+//!       quarantine/log-<n>-*     logs of which nothing can be read
 //! ```
 //! Names are read strictly: anything that is not written exactly so is foreign and left alone.
 
@@ -121,7 +121,7 @@ impl Layout {
 
     /// The numbers of the logs in `active/`, ascending; empty if there is no such directory.
     pub fn log_numbers(&self) -> Result<Vec<u64>, WalError> {
-        names(&self.active_dir(), parse_padded)
+        names(&self.active_dir(), log_number)
     }
 
     /// The names of the segments in `sealed/`, in order; empty if there is no such directory.
@@ -155,15 +155,20 @@ impl Layout {
         pick(&dir, |name| name.to_str()?.starts_with(QUARANTINED_LOG).then(|| dir.join(name)))
     }
 
-    /// What is in `sealed/` under a name that no segment has.
+    /// The paths in `sealed/` with names that no segment has.
     pub fn strangers_in_sealed(&self) -> Result<Vec<PathBuf>, WalError> {
         strangers(&self.sealed_dir(), |name| SegmentName::parse(name).is_some())
     }
 
-    /// What is in `active/` under a name that no log has.
+    /// The paths in `active/` with names that no log has.
     pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
-        strangers(&self.active_dir(), |name| parse_padded(name).is_some())
+        strangers(&self.active_dir(), |name| log_number(name).is_some())
     }
+}
+
+/// The number that a log's directory has; so many logs as would exhaust it there never are.
+fn log_number(name: &str) -> Option<u64> {
+    parse_padded(name).filter(|number| *number <= u64::from(u32::MAX) << 16)
 }
 
 fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, WalError> {
@@ -174,7 +179,7 @@ fn strangers(dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>,
     pick(dir, |name| (!name.to_str().is_some_and(&is_ours)).then(|| dir.join(name)))
 }
 
-/// What `choose` makes of the names in a directory, sorted; nothing if there is no such directory.
+/// The results of `choose` for the names in a directory, sorted; none without a directory.
 fn pick<T: Ord>(dir: &Path, choose: impl Fn(&OsStr) -> Option<T>) -> Result<Vec<T>, WalError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

@@ -30,7 +30,6 @@ impl Lsn {
     }
 
     /// The LSN that is `events` further on, unless it is over [`Self::MAX`].
-    #[must_use]
     pub const fn checked_plus(self, events: u64) -> Option<Self> {
         match self.0.checked_add(events) {
             Some(number) => Self::checked(number),
@@ -45,7 +44,7 @@ impl Lsn {
         Self(self.0.checked_add(events).expect("LSNs of the WAL end before 2^63"))
     }
 
-    /// How many events lie from `earlier` up to this one, this one excluded; 0 if it is not later.
+    /// The number of events from `earlier` up to this one, this one excluded; 0 if it is not later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
@@ -119,7 +118,7 @@ impl LsnRange {
         Self { first, end: first.plus(count) }
     }
 
-    /// How many LSNs the range holds.
+    /// The number of LSNs in the range.
     #[must_use]
     pub const fn count(self) -> u64 {
         self.end.since(self.first)

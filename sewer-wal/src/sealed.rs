@@ -28,7 +28,7 @@ pub struct SealedSegment {
     pub bytes: u64,
 }
 
-/// A segment that belongs where it is, as far as it says of itself.
+/// A segment that belongs where it is, as far as it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inspected {
     /// The WAL whose events it holds.
@@ -52,8 +52,8 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
     Ok(segments)
 }
 
-/// What a segment says of itself, once it is sure that it belongs here under its name. Cheap, unless
-/// something is wrong with it.
+/// The WAL and the footer of a segment, once it is sure that it belongs here under its name. Cheap,
+/// unless something is wrong with it.
 ///
 /// Footers of format 1 are believed as far as they agree with names: a damaged one must not make a
 /// segment another WAL's, or give its events the place of others. What decides then is under a CRC
@@ -69,7 +69,7 @@ pub fn inspect(segment: &SealedSegment, identity: &Identity) -> Result<Inspected
     let footer = reader.footer();
     let told = reader.header().map(|header| header.wal_id);
     let named = segment.name.wal_id.unwrap_or(identity.of_plain_names());
-    let told = told.or(footer.filter(|footer| footer.version > 1).map(|footer| footer.wal_id));
+    let told = told.or(footer.filter(Footer::has_own_crc).map(|footer| footer.wal_id));
     let wal_id = match (told, footer) {
         (Some(told), _) => told,
         (None, Some(footer)) if !identity.owns(footer.wal_id) => {
@@ -106,8 +106,8 @@ fn foreign(path: &Path, found: WalId, expected: WalId) -> WalError {
 }
 
 /// Where the events behind those of a segment begin, as far as anything tells: by the next segment
-/// of the same WAL, by its oldest log, or by what a clean stop has noted. Only for a segment that is
-/// damaged: it opens others.
+/// of the same WAL, by its oldest log, or by what a clean stop has noted. Only for a segment that
+/// is damaged: it opens others.
 pub fn next_base(
     layout: &Layout,
     identity: &Identity,

@@ -1,4 +1,4 @@
-//! How much room a WAL has and takes.
+//! The room that a WAL has and takes.
 //!
 //! The last bytes of a file system are worth more than the next event: with them a segment can be
 //! sealed, a shipment planned, and an operator can work. So nothing is prepared ahead out of the
@@ -53,7 +53,7 @@ fn files_in(dir: &Path) -> Result<u64, WalError> {
 /// The room of a log that needs to hold no more than the next LSN, twice.
 pub(crate) const SMALL_LOG_BYTES: u64 = 2 * BLOCK as u64;
 
-/// How large a log can be made without touching the reserve: `wanted`, less, or `None` if there is
+/// The size that a log can have without touching the reserve: `wanted`, less, or `None` if there is
 /// no room for a log worth having.
 pub(crate) fn room_for_log(
     layout: &Layout,

@@ -2,8 +2,8 @@
 //!
 //! The id stands in the file `ID` and in every log; the next LSN in the newest log, and after a
 //! clean stop in `ID` as well. One damaged file costs neither. LSNs of logs still in `active/` were
-//! never shipped, for logs are sealed in order; so the end of what can be read of them is safe to go
-//! on from. Where nothing tells, or where the directory is a copy of one that may have gone on
+//! never shipped, for logs are sealed in order; so it is safe to go on from the end of what can be
+//! read of them. Where nothing tells, or where the directory is a copy of one that may have gone on
 //! elsewhere, a new identity begins at LSN 0: no name is ever given to two events. What the old one
 //! left is shipped under its own.
 
@@ -15,14 +15,14 @@ use crate::format::header::LogHeader;
 use crate::identity::{Identity, SegmentName, WalId};
 use crate::layout::Layout;
 use crate::lock::{self, Stored};
+use crate::log::summary::LeftLog;
 use crate::lsn::Lsn;
 use crate::reader::{Item, Kind, SegmentReader};
-use crate::recovery::LeftLog;
 
-/// How many earlier identities are remembered.
+/// The earlier identities that are remembered, at most; more are forgotten from the oldest on.
 const EARLIER_MAX: usize = 256;
 
-/// How a WAL goes on.
+/// The way in which a WAL goes on.
 #[derive(Debug)]
 pub(crate) struct Next {
     pub identity: Identity,
@@ -30,12 +30,12 @@ pub(crate) struct Next {
     pub lsn: Option<Lsn>,
     /// Whether there was no WAL before.
     pub created: bool,
-    /// What the operator should know of it.
+    /// Sentences for the operator.
     pub notes: Vec<String>,
 }
 
-/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy must
-/// not use the identity of what it is a copy of.
+/// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy
+/// must not use the identity of what it is a copy of.
 pub(crate) fn decide(
     layout: &Layout,
     stored: &Stored,
@@ -44,42 +44,50 @@ pub(crate) fn decide(
 ) -> Result<Next, WalError> {
     let path = layout.id_file();
     let path = path.display();
+    let is_strange = match stored {
+        Stored::Sound(identity) | Stored::Copied(identity) => is_strange(layout, identity, left)?,
+        _ => false,
+    };
     match stored {
-        Stored::Copied(identity) if is_to_append => {
+        Stored::Copied(identity) if is_to_append && !is_strange => {
             let why = format!(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            begin(layout, all_ids(identity), left, &why)
+            // What an identity has begun that was cut off before it was noted goes as well.
+            let cut_off = left.iter().filter(|log| log.summary.events().is_none());
+            let ids = all_ids(identity).into_iter().chain(cut_off.filter_map(LeftLog::wal_id));
+            begin(layout, without_doubles(ids), left, &why)
         }
-        Stored::Sound(identity) | Stored::Copied(identity) => {
+        Stored::Sound(identity) | Stored::Copied(identity) if !is_strange => {
             match next_lsn(layout, identity.id, identity.next_lsn, left)? {
                 None if is_to_append => {
                     begin(layout, all_ids(identity), left, &unknown_lsn(identity.id))
                 }
-                lsn => go_on(layout, identity.clone(), lsn, None),
+                lsn => go_on(identity.clone(), lsn, None),
             }
         }
         Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
             let lsn = next_lsn(layout, *id, None, left)?;
-            go_on(layout, Identity::new(*id), lsn, None)
+            go_on(Identity::new(*id), lsn, None)
         }
-        Stored::Old(_) | Stored::Damaged | Stored::Missing => {
+        _ => {
             let problem = match stored {
                 Stored::Missing => "is missing",
                 Stored::Damaged => "is damaged",
-                _ => "names a WAL that has no log here",
+                Stored::Old(_) => "names a WAL that has no log here",
+                _ => "names a WAL that has left nothing here",
             };
             if let Some(identity) = told_by_logs(layout, left)?
                 && let Some(lsn) = next_lsn(layout, identity.id, None, left)?
             {
                 let id = identity.id;
                 let note = format!("{path} {problem}; the logs tell the WAL {id}, which goes on");
-                return go_on(layout, identity, Some(lsn), Some(note));
+                return go_on(identity, Some(lsn), Some(note));
             }
             if !is_to_append {
                 let identity = look(layout)?.unwrap_or_else(|| Identity::new(WalId::random()));
-                return go_on(layout, identity, None, None);
+                return go_on(identity, None, None);
             }
             let nothing_left = layout.sealed_names()?.is_empty()
                 && left.iter().all(|log| log.summary.events().is_none());
@@ -95,6 +103,16 @@ pub(crate) fn decide(
             begin(layout, without_doubles(earlier), left, &format!("{path} {problem}"))
         }
     }
+}
+
+/// Whether the file `ID` is that of another WAL: nothing here is of an id that it names, and
+/// something is of one that it does not. (A WAL has a log of its own but for damage.)
+fn is_strange(layout: &Layout, identity: &Identity, left: &[LeftLog]) -> Result<bool, WalError> {
+    if left.iter().filter_map(LeftLog::wal_id).any(|id| identity.owns(id)) {
+        return Ok(false);
+    }
+    let found = found_ids(layout, left)?;
+    Ok(!found.is_empty() && !found.iter().any(|id| identity.owns(*id)))
 }
 
 fn unknown_lsn(id: WalId) -> String {
@@ -167,22 +185,15 @@ fn without_doubles(ids: impl IntoIterator<Item = WalId>) -> Vec<WalId> {
     ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
-/// Every id of an identity, that of plain names first. None is ever forgotten: a plan, or a report of
-/// what is lost, may be all that is left of it.
+/// Every id of an identity: that of plain names, then from the newest on. They outlive their
+/// segments: a plan, or a report of what is lost, may be all that is left of one.
 fn all_ids(identity: &Identity) -> Vec<WalId> {
     let first = [identity.of_plain_names(), identity.id];
     without_doubles(first.into_iter().chain(identity.earlier.iter().copied()))
 }
 
-fn go_on(
-    layout: &Layout,
-    identity: Identity,
-    lsn: Option<Lsn>,
-    note: Option<String>,
-) -> Result<Next, WalError> {
-    // Once nothing of another identity is left, names need not tell the two apart.
-    let own_names = identity.own_names && has_plain_names(layout)?;
-    let identity = Identity { next_lsn: None, born: None, own_names, ..identity };
+fn go_on(identity: Identity, lsn: Option<Lsn>, note: Option<String>) -> Result<Next, WalError> {
+    let identity = Identity { next_lsn: None, born: None, ..identity };
     Ok(Next { identity, lsn, created: false, notes: note.into_iter().collect() })
 }
 

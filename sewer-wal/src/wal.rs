@@ -4,6 +4,10 @@
 //! - `base of the current log <= durable <= next LSN`, and the last two are equal between calls;
 //! - the current log's first batch is durable before its predecessor is handed to the sealer;
 //! - after a failed write or sync nothing more is written: every later call is an error.
+//!
+//! The steps of a log: the sealer makes it as the *spare*; [`Wal::append`] or [`Wal::tick`]
+//! *switches* to it; once its first batch is durable the old one *retires* to the sealer, whose
+//! answers the next call *attends* to. An error *poisons* the WAL.
 
 use std::time::{Duration, Instant};
 
@@ -26,19 +30,19 @@ use crate::space::SMALL_LOG_BYTES;
 /// The room that the first log gets; later ones get twice what the last one needed.
 const LOG_BYTES_MIN: u64 = 4 << 20;
 
-/// How long to wait before a spare that could not be made is tried again.
+/// The wait before a spare that could not be made is tried again.
 const SPARE_RETRY: Duration = Duration::from_secs(1);
 
-/// How long to wait before looking again whether a spare is ready that is needed already.
+/// The wait before looking again whether a spare is ready that is needed already.
 const SPARE_POLL: Duration = Duration::from_millis(20);
 
-/// How often to look whether the log is still where it was made.
+/// The interval of the looks whether the log is still where it was made.
 const PLACE_LOOK: Duration = Duration::from_secs(1);
 
-/// How long a clean stop waits for a spare that is being made.
+/// The wait of a clean stop for a spare that is being made, at most.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// When segments end.
+/// The size and age of segments, and the way in which they are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalOptions {
     /// The size at which a segment is sealed, in bytes.
@@ -47,7 +51,7 @@ pub struct WalOptions {
     pub roll_interval: Duration,
     /// The free space, in bytes, that preparing a segment never touches.
     pub min_free_bytes: u64,
-    /// What writes the logs.
+    /// The engine that writes the logs.
     pub engine: Engine,
 }
 
@@ -68,7 +72,7 @@ pub struct Wal {
     /// Why nothing more may be written.
     poisoned_by: Option<String>,
     /// Held to the end: fields drop in order, and the lock goes last.
-    _lock: WalLock,
+    lock: WalLock,
 }
 
 #[derive(Debug)]
@@ -115,7 +119,7 @@ impl Wal {
             sealer,
             look_at: Instant::now() + PLACE_LOOK,
             poisoned_by: None,
-            _lock: lock,
+            lock,
         };
         wal.ask_for_spare(LOG_BYTES_MIN);
         Ok((wal, report))
@@ -183,7 +187,8 @@ impl Wal {
         self.attend()?;
         if Instant::now() >= self.look_at {
             self.look_at = Instant::now() + PLACE_LOOK;
-            self.current.log.check_place().map_err(|e| self.poison(e))?;
+            let placed = self.current.log.check_place().and_then(|()| self.lock.check_place());
+            placed.map_err(|e| self.poison(e))?;
         }
         if self.is_old()
             && let Some(log) = self.switch()
@@ -209,14 +214,15 @@ impl Wal {
         roll_at.min(self.look_at)
     }
 
-    /// Ends cleanly: what has events is sealed, and an empty log and the file `ID` keep the next LSN.
+    /// Ends cleanly: logs with events are sealed, and an empty log and the file `ID` keep the next
+    /// LSN.
     ///
     /// # Errors
     /// As for [`Wal::append`]; nothing acknowledged is lost, the next open seals it.
     pub fn close(mut self) -> Result<(), WalError> {
         self.attend()?;
         if self.current.since.is_some() {
-            self.await_spare();
+            self.await_spare()?;
             let log = match self.switch() {
                 Some(log) => log,
                 None => self.switch_to_small_log()?,
@@ -242,7 +248,7 @@ impl Wal {
         note_next_lsn(&self.layout, &self.identity, self.next_lsn)
     }
 
-    /// The largest number of data bytes in a segment, but always enough for one batch.
+    /// The size at which a segment is sealed; a log without an event is always below it.
     fn data_bytes_max(&self) -> u64 {
         self.options.segment_bytes.max(LOG_START as u64 + SMALL_LOG_BYTES)
     }
@@ -317,16 +323,16 @@ impl Wal {
         Ok(())
     }
 
-    fn await_spare(&mut self) {
+    fn await_spare(&mut self) -> Result<(), WalError> {
         let deadline = Instant::now() + CLOSE_PATIENCE;
         while matches!(self.spare, Spare::Asked(_)) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.sealer.wait(left) {
-                // A log that cannot be sealed now is sealed by the next open.
-                Some(done) => drop(self.take(done)),
+                Some(done) => self.take(done)?,
                 None => break,
             }
         }
+        Ok(())
     }
 
     /// For a clean stop without a spare: a log that holds nothing but the next LSN.

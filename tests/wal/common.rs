@@ -122,3 +122,17 @@ pub fn wal_of_log(layout: &Layout, id: &[u8], log: &[u8]) {
     fs::write(layout.id_file(), id).unwrap();
     fs::write(layout.log_file(1), log).unwrap();
 }
+
+/// Copies a directory as `cp -a` does: other files with the same content.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            fs::copy(&path, &target).unwrap();
+        }
+    }
+}

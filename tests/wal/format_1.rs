@@ -12,27 +12,15 @@ use sewer_wal::{Event, Footer, Layout, Lsn, LsnRange, SegmentReader, Wal, sealed
 use tempfile::TempDir;
 
 use crate::adversary::enemy::{entry_v1, forged_event, header};
-use crate::common::{batch_of, engines, logs, options, wal_in_memory, wal_of_log};
+use crate::common::{batch_of, copy_tree, engines, logs, options, wal_in_memory, wal_of_log};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/wal/fixtures/format-1");
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
 
 /// A copy of a fixture, and what the build that made it has shown of it.
 fn fixture(name: &str) -> (TempDir, Layout, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path().join("wal"));
-    copy(&Path::new(FIXTURES).join(name), layout.root());
+    copy_tree(&Path::new(FIXTURES).join(name), layout.root());
     let lines = fs::read_to_string(format!("{FIXTURES}/{name}.jsonl")).unwrap();
     let rows = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (dir, layout, rows)

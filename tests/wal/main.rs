@@ -4,4 +4,6 @@ mod adversary;
 mod append;
 mod common;
 mod format_1;
+mod identity;
 mod power_cut;
+mod unreadable;

@@ -1,16 +1,19 @@
 //! A batch of format 2, written and read in memory; drawn in [`super`].
 //!
-//! Nothing here allocates, does I/O, or can panic on any bytes that are read.
+//! Nothing here does I/O, or can panic on any bytes that are read.
 
 use super::Slot;
 use super::header::Form;
 use super::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Output, Salt};
-use crate::batch::BATCH_BYTES_MAX;
-use crate::event::{self, EVENT_BYTES_MAX};
 use crate::lsn::{Lsn, LsnRange};
 
+/// The largest batch, framing included and padding not.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
 /// The data of a batch header before the lengths of the events.
-const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
+const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4 + 4;
+/// The flag of a batch with an event that may fill a sector with zeros.
+const HAS_ZEROS: u32 = 1;
 /// Where the batch header's data begins.
 const HEADER_AT: usize = ENTRY_HEAD + 5;
 /// Where the salt stands in a batch, for those who search for one.
@@ -22,7 +25,7 @@ pub(crate) const BATCH_OVERHEAD: usize = ENTRY_HEAD + CHUNK_OVERHEAD + FIXED_BYT
 /// The bytes that an event takes besides its own: a chunk's, and its length in the batch header.
 pub(crate) const EVENT_OVERHEAD: usize = CHUNK_OVERHEAD + 4;
 
-/// What a disk writes at once, whole or not at all.
+/// The bytes that a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
 /// The length of a batch in a file of the given form, if it takes `bytes` without padding.
@@ -68,6 +71,22 @@ pub(crate) struct BatchPlace {
     pub first: Lsn,
     /// The id of the batch's entry.
     pub id: u64,
+    pub flags: u32,
+}
+
+/// The flags of a batch with these events.
+pub(crate) fn flags_of<'a>(mut events: impl Iterator<Item = &'a [u8]>) -> u32 {
+    if events.any(has_zeros) { HAS_ZEROS } else { 0 }
+}
+
+/// Whether an event has as many zeros in a row as a sector: each such run holds one of every 512th
+/// byte.
+fn has_zeros(event: &[u8]) -> bool {
+    let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|&&b| b == 0).count();
+    (SECTOR - 1..event.len())
+        .step_by(SECTOR)
+        .filter(|&at| event[at] == 0)
+        .any(|at| zeros(&mut event[..at].iter().rev()) + zeros(&mut event[at..].iter()) >= SECTOR)
 }
 
 /// Fills in the data of a batch header: `lengths` are those of the encoded events of a batch that
@@ -84,6 +103,7 @@ pub(crate) fn put_header(
     out.put(&place.offset.to_le_bytes());
     out.put(&place.base.0.to_le_bytes());
     out.put(&place.first.0.to_le_bytes());
+    out.put(&place.flags.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
     out.put(&narrow(lengths.len()).to_le_bytes());
     for length in lengths {
@@ -91,6 +111,10 @@ pub(crate) fn put_header(
     }
     debug_assert_eq!(out.at, out.bytes.len());
 }
+
+/// The largest batch header, with what stands before it: a batch has room for so many events.
+pub(crate) const HEADER_BYTES_MAX: usize =
+    HEADER_AT + header_bytes(BATCH_BYTES_MAX / EVENT_OVERHEAD) + 4;
 
 /// The length of a batch header's data.
 pub(crate) const fn header_bytes(events: usize) -> usize {
@@ -124,7 +148,8 @@ pub(crate) fn put_batch<'a>(
     out.at
 }
 
-/// Writes a batch without padding, of events whose lengths and chunks are given; returns its length.
+/// Writes a batch without padding, of events whose lengths and chunks are given, and returns its
+/// length.
 pub(crate) fn put_chunks(
     bytes: &mut [u8],
     place: BatchPlace,
@@ -171,17 +196,17 @@ pub(crate) fn parse_batch(
     slots.clear();
     let header = parse_header(bytes, salt)?;
     let (fixed, lengths) = header.split_at(FIXED_BYTES);
-    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("52 bytes"));
     let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
     let lsn_at = |at: usize| {
-        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
+        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("52 bytes"));
         Lsn::checked(number).ok_or(NoEntry::Invalid("LSN out of range"))
     };
     if fixed[16..24] != offset.to_le_bytes() {
         return Err(NoEntry::Invalid("batch of another place"));
     }
     let (base, first) = (lsn_at(24)?, lsn_at(32)?);
-    let (length, count) = (u32_at(40) as usize, u32_at(44) as usize);
+    let (flags, length, count) = (u32_at(40), u32_at(44) as usize, u32_at(48) as usize);
     if lengths.len() != 4 * count {
         return Err(NoEntry::Invalid("count of a batch"));
     }
@@ -200,10 +225,11 @@ pub(crate) fn parse_batch(
         let start = at + 5;
         let end = start + length;
         let crc = u32::from_le_bytes(*bytes[end..].first_chunk().expect("lengths add up"));
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        slots.push(Slot::of(bytes, start..end, crc));
         at = end + 4;
     }
-    Ok(Entry { id, base: Some(base), range, length, compact_bytes })
+    let zeros_are_torn = form == Form::Log && flags & HAS_ZEROS == 0;
+    Ok(Entry { id, base: Some(base), range, length, compact_bytes, zeros_are_torn })
 }
 
 /// The data of the batch header at the start of `bytes`, once it is sure to be one of this log.
@@ -231,20 +257,13 @@ fn parse_header(bytes: &[u8], salt: Salt) -> Result<&[u8], NoEntry> {
     Ok(data)
 }
 
-/// Why an event with this stored CRC cannot be had, if it cannot.
-pub(super) fn flaw(data: &[u8], crc: u32) -> Option<&'static str> {
-    if crc32c::crc32c(data) != crc {
-        return Some("CRC of the event");
-    }
-    if data.len() > EVENT_BYTES_MAX {
-        return Some("event over the limit");
-    }
-    event::check(data).err()
-}
-
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written
-/// and not damaged since: then sectors that never reached the disk are the zeros of a new log.
-pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
+/// and not damaged since: sectors that never reached the disk are the zeros of a new log. Where a
+/// client's events have such sectors themselves that cannot be told, and it counts as damaged.
+pub(crate) fn is_torn(batch: &[u8], entry: &Entry, slots: &[Slot]) -> bool {
+    if !entry.zeros_are_torn {
+        return false;
+    }
     let is_zero = |sector: usize| {
         let start = sector * SECTOR;
         batch[start..(start + SECTOR).min(batch.len())].iter().all(|&byte| byte == 0)
@@ -254,9 +273,9 @@ pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
     })
 }
 
-/// Whether what stands behind the last batch of a log is a batch whose head, in one sector, is
-/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` is what there
-/// is of it, and `id` that of its entry.
+/// Whether what stands behind the last batch of a log is a batch whose header is damaged: sectors
+/// reach the disk whole or not at all, so that a header without a sector of zeros is not torn.
+/// `bytes` begins with it, and `id` is that of its entry.
 pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     let Some(sector) = bytes.get(..SECTOR) else { return false };
     if sector.iter().all(|&byte| byte == 0) {
@@ -269,10 +288,29 @@ pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     if !sector.starts_with(&head) || length != header_bytes(count) {
         return true;
     }
-    // Of one with so many events that its header takes several sectors, some may be missing.
-    let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
-    let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
-    crc.is_some_and(|crc| crc32c::crc32c(data) != crc)
+    let end = HEADER_AT + length + 4;
+    let Some(header) = bytes.get(..end) else { return false };
+    // No sector of a header is all zeros: the lengths of events are not.
+    if header[..end - 4].chunks_exact(SECTOR).any(|sector| sector.iter().all(|&byte| byte == 0)) {
+        return false;
+    }
+    let (data, crc) = header[HEADER_AT..].split_last_chunk().expect("a header ends with 4 bytes");
+    crc32c::crc32c(data) != u32::from_le_bytes(*crc)
+}
+
+/// How many LSNs a damaged batch at the start of `bytes` may have taken: as many as its header says,
+/// if that is consistent, else as many as there is room for in what is not zero.
+pub(crate) fn events_in_damaged(bytes: &[u8], id: u64, bytes_max: u64) -> u64 {
+    let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
+    let u32_at = |at: usize| {
+        let four = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        four.map_or(0, |four| u32::from_le_bytes(*four))
+    };
+    let count = u32_at(HEADER_AT + FIXED_BYTES - 4);
+    let is_consistent = bytes.starts_with(&head)
+        && u32_at(ENTRY_HEAD + 1) as usize == header_bytes(count as usize)
+        && u64::from(count) * EVENT_OVERHEAD as u64 <= bytes_max.next_multiple_of(BLOCK as u64);
+    if is_consistent { count.into() } else { bytes_max / EVENT_OVERHEAD as u64 }
 }
 
 #[cfg(test)]
@@ -292,7 +330,8 @@ mod tests {
         let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
         let mut bytes = vec![0xee; length_in(form, unpadded)];
         let events = events.iter().map(Vec::as_slice);
-        let place = BatchPlace { salt: SALT, offset: 9, base: Lsn(3), first: Lsn(5), id: 7 };
+        let (base, first) = (Lsn(3), Lsn(5));
+        let place = BatchPlace { salt: SALT, offset: 9, base, first, id: 7, flags: 0 };
         assert_eq!(put_batch(&mut bytes, form, place, unpadded, events), bytes.len());
         bytes
     }
@@ -305,7 +344,8 @@ mod tests {
         let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
         let header = [&[0x5a; 16][..], b"\x09\0\0\0\0\0\0\0"].concat();
         let header =
-            [&header[..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
+            [&header[..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"]
+                .concat();
         let header = [&header[..], &length(&a), &length(&b)].concat();
         let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
         let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;

@@ -1,4 +1,4 @@
-//! The last bytes of a sealed segment.
+//! The footer: the last bytes of a sealed segment.
 //!
 //! ```text
 //! footer = "SEWERSEG", version u32 = 2, WAL id u64, base LSN u64, event count u64,
@@ -11,32 +11,25 @@
 //! where the footer begins. *Salt* and *form* are those of the header. The CRC-32 (IEEE, crc32fast)
 //! is of all of the file before it. Version 1 ends with the data length and the CRC-32.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::header::{Form, LogHeader};
-use super::{Output, Salt};
-use crate::error::{IoContext, WalError};
+use super::{FORMAT_VERSION, Output, Salt};
 use crate::identity::WalId;
-use crate::layout::open_file;
 use crate::lsn::{Lsn, LsnRange};
-use crate::reader::window::{Window, is_bad_sector};
 
 /// The length of a footer in bytes.
-pub const FOOTER_BYTES: usize = 88;
+pub(crate) const FOOTER_BYTES: usize = 88;
 
 /// The length of a footer of version 1.
-const FOOTER_BYTES_V1: usize = 64;
+pub(crate) const FOOTER_BYTES_V1: usize = 64;
 
 /// The version that this build writes, and the newest that it reads.
-pub const FOOTER_VERSION: u32 = 2;
+pub(crate) const FOOTER_VERSION: u32 = FORMAT_VERSION as u32;
 
 const MAGIC: &[u8; 8] = b"SEWERSEG";
 
-/// What a sealed segment says of itself.
+/// The summary that a sealed segment ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Footer {
     /// The version of the footer, which is that of the segment's format.
@@ -45,7 +38,7 @@ pub struct Footer {
     pub wal_id: WalId,
     /// The LSN of its first event.
     pub base: Lsn,
-    /// How many LSNs it spans.
+    /// The number of LSNs that it spans.
     pub count: u64,
     /// The smallest timestamp of its events, in milliseconds since the Unix epoch.
     pub first_timestamp_ms: i64,
@@ -76,7 +69,12 @@ impl Footer {
         LsnRange::new(self.base, self.count)
     }
 
-    /// What the segment's header says, as far as the footer repeats it.
+    /// Whether it is under a CRC of its own, so that no damage is taken for what it says.
+    pub(crate) const fn has_own_crc(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// The segment's header, as far as the footer repeats it.
     pub(crate) fn header(&self) -> Option<LogHeader> {
         self.secret.map(|(salt, form)| LogHeader::of_footer(self.wal_id, salt, form))
     }
@@ -158,61 +156,6 @@ impl Footer {
             crc: u32_at(bytes.len() - 4)?,
         })
     }
-
-    /// Reads the footer at the end of a file of `file_bytes` bytes, if there is one that fits the
-    /// file; the CRC of the file is not checked.
-    ///
-    /// # Errors
-    /// [`WalError::Io`], or [`WalError::Version`] for a footer of a newer version.
-    pub(crate) fn read_at_end(
-        file: &File,
-        path: &Path,
-        file_bytes: u64,
-    ) -> Result<Option<Self>, WalError> {
-        for length in [FOOTER_BYTES, FOOTER_BYTES_V1] {
-            let Some(start) = file_bytes.checked_sub(length as u64) else { continue };
-            let mut bytes = vec![0; length];
-            match file.read_exact_at(&mut bytes, start) {
-                Err(e) if is_bad_sector(&e) => continue,
-                result => result.context("read footer of", path)?,
-            }
-            match Self::decode(&bytes) {
-                // A damaged count of format 1 must not number what was never written.
-                Ok(footer)
-                    if footer.data_bytes == start
-                        && (footer.version > 1 || footer.count <= start) =>
-                {
-                    return Ok(Some(footer));
-                }
-                // A newer version keeps its CRC at the end; without it, this is a damaged footer.
-                Err(FooterError::Version(version))
-                    if ends_with_its_crc(file, path, file_bytes)? =>
-                {
-                    let path = path.to_path_buf();
-                    return Err(WalError::Version { path, version, supported: FOOTER_VERSION });
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Reads the footer of the sealed segment at `path`; `None` if it has none. Cheap: it reads some
-    /// bytes and leaves the CRC of the file to the reader.
-    pub fn load(path: &Path) -> Result<Option<Self>, WalError> {
-        let (file, bytes) = open_file(path)?;
-        Self::read_at_end(&file, path, bytes)
-    }
-}
-
-/// Whether the last four bytes of a file are the CRC-32 of all before them.
-fn ends_with_its_crc(file: &File, path: &Path, file_bytes: u64) -> Result<bool, WalError> {
-    let crc_at = file_bytes.saturating_sub(4);
-    let mut window = Window::new(file.try_clone().context("open", path)?, crc_at);
-    window.skip_to(crc_at).context("read", path)?;
-    let mut stored = [0; 4];
-    file.read_exact_at(&mut stored, crc_at).context("read", path)?;
-    Ok(window.crc().finalize().to_le_bytes() == stored)
 }
 
 #[cfg(test)]
@@ -240,7 +183,8 @@ mod tests {
         let bytes = footer().encode(&crc);
         let golden = b"SEWERSEG\x02\0\0\0\xef\xcd\xab\x89\x67\x45\x23\x01\x01\0\0\0\0\0\0\0\
             \x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\
-            \x05\0\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07\x02\0\0\0";
+            \x05\0\0\0\0\0\0\0\x07\x07\x07\x07\x07\x07\x07\x07\
+            \x07\x07\x07\x07\x07\x07\x07\x07\x02\0\0\0";
         assert_eq!(&bytes[..80], golden);
         assert_eq!(bytes[80..84], crc32c::crc32c(golden).to_le_bytes());
         let crc = crc32fast::hash(&[b"12345", &bytes[..84]].concat());

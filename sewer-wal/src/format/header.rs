@@ -8,9 +8,9 @@ use super::{
 };
 use crate::identity::WalId;
 
-pub(crate) const MAGIC: &[u8; 4] = b"okw\0";
+const MAGIC: &[u8; 4] = b"okw\0";
 const INFO_MAGIC: &[u8; 9] = b"sewer-wal";
-pub(crate) const INFO_BYTES: usize = 30;
+const INFO_BYTES: usize = 30;
 const DESCRIPTOR_BYTES: usize = 24;
 
 /// Where info stands in a file.
@@ -26,7 +26,7 @@ const COPY_AT: usize = BLOCK;
 pub(crate) const COMPACT_START: usize =
     ENTRY_AT + ENTRY_HEAD + CHUNK_OVERHEAD + DESCRIPTOR_BYTES + 1;
 
-/// How batches lie in a file.
+/// The arrangement of the batches in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Each on blocks of its own.
@@ -59,11 +59,11 @@ pub struct LogHeader {
     pub wal_id: WalId,
     /// The segment's number.
     pub segment: u64,
-    /// What a file of format 2 says besides; `None` for one of format 1.
+    /// The rest of a header of format 2; `None` in format 1.
     pub(crate) descriptor: Option<Descriptor>,
 }
 
-/// What a file of format 2 says of itself besides its identity.
+/// The part of a header that format 1 does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Descriptor {
     pub salt: Salt,
@@ -103,6 +103,7 @@ impl LogHeader {
         if self.descriptor.is_some() { 2 } else { 1 }
     }
 
+    /// The bytes that okaywal calls the version info.
     pub(crate) fn info(&self) -> [u8; INFO_BYTES] {
         let mut bytes = [0; INFO_BYTES];
         let mut out = Output { bytes: &mut bytes, at: 0 };
@@ -182,6 +183,11 @@ impl LogHeader {
         header
             .filter(|header| header.descriptor.is_some_and(|d| d.form == Form::Log))
             .ok_or(HeaderError::NotALog)
+    }
+
+    /// The header of a log of format 1.
+    pub(crate) fn of_v1(wal_id: WalId, segment: u64) -> Self {
+        Self { wal_id, segment, descriptor: None }
     }
 
     /// A header with the salt that its footer repeats, for a segment whose own is damaged.

@@ -1,4 +1,4 @@
-//! The bytes of logs and segments; drawn here, read and written by the files of this folder.
+//! The bytes of logs and segments, drawn here; the files of this folder encode and decode them.
 //!
 //! ```text
 //! log      = header, descriptor entry (to byte 8192), batch*, zeros
@@ -17,8 +17,8 @@
 //!
 //! batch    = the entry with id 2, 3 …: batch header, event*, padding?
 //! batch header = chunk: salt [16], offset of the batch in the file u64, first LSN of the log u64,
-//!                       first LSN of the batch u64, batch bytes u32, event count u32,
-//!                       length u32 of each event
+//!                       first LSN of the batch u64, flags u32 (1: an event has 512 zeros in a row),
+//!                       batch bytes u32, event count u32, length u32 of each event
 //! event    = chunk: the event, encoded
 //! padding  = chunk of zeros, in a log only: there each batch begins and ends on a block of 4096
 //! ```
@@ -29,20 +29,25 @@
 //! and tells where each event lies, so that nothing inside an event is ever taken for structure,
 //! whatever is damaged around it. Its offset proves its place: a block that a disk has written in
 //! the place of another is not read there. With the first LSN of the log, any batch that is left
-//! tells what is lost before it. *Codec and cipher* are what batches are encoded and encrypted with;
-//! both are outside of the framing.
+//! tells what is lost before it. *Codec and cipher* are what batches are encoded and encrypted
+//! with; both are outside of the framing.
 //!
 //! Format 1 ([`v1`]) has neither; it is read, and no longer written.
 
 pub(crate) mod batch;
-pub mod footer;
+pub(crate) mod footer;
 pub(crate) mod header;
 pub(crate) mod v1;
 
-/// The format that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u8 = 2;
+use std::ops::Range;
 
-/// What each batch of a log begins and ends on, in bytes; every disk can write that alone.
+use crate::event::{self, EVENT_BYTES_MAX};
+use crate::lsn::{Lsn, LsnRange};
+
+/// The format that this build writes, and the newest that it reads.
+pub(crate) const FORMAT_VERSION: u8 = 2;
+
+/// The bytes of a block, on which each batch of a log begins and ends: no disk needs to write more.
 pub(crate) const BLOCK: usize = 4096;
 
 /// The bytes before the first batch of a log.
@@ -60,7 +65,7 @@ pub(crate) const ENTRY_HEAD: usize = 1 + 8;
 
 /// Secret of one log, repeated in each of its batches.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Salt(pub(crate) [u8; 16]);
+pub(crate) struct Salt(pub(crate) [u8; 16]);
 
 impl Salt {
     pub(crate) fn random() -> Self {
@@ -84,17 +89,34 @@ pub(crate) struct Slot {
     pub flaw: Option<&'static str>,
 }
 
+impl Slot {
+    /// The slot of the event that lies in this place of `bytes`, with the CRC stored for it.
+    fn of(bytes: &[u8], Range { start, end }: Range<usize>, crc: u32) -> Self {
+        let data = &bytes[start..end];
+        let flaw = if crc32c::crc32c(data) != crc {
+            Some("CRC of the event")
+        } else if data.len() > EVENT_BYTES_MAX {
+            Some("event over the limit")
+        } else {
+            event::check(data).err()
+        };
+        Self { start, end, flaw }
+    }
+}
+
 /// A batch whose structure is sound; single events may still be damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub id: u64,
     /// The first LSN of its log, if it tells.
-    pub base: Option<crate::lsn::Lsn>,
-    pub range: crate::lsn::LsnRange,
+    pub base: Option<Lsn>,
+    pub range: LsnRange,
     /// Its length in bytes.
     pub length: usize,
     /// Its length in bytes without padding.
     pub compact_bytes: usize,
+    /// Whether a sector of zeros within its events never reached the disk.
+    pub zeros_are_torn: bool,
 }
 
 /// Why no batch was read.

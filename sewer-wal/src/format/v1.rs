@@ -13,7 +13,6 @@
 //!
 //! This module only looks at bytes in memory and cannot panic on any input.
 
-use super::batch::flaw;
 use super::{CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Slot};
 use crate::event::EVENT_BYTES_MAX;
 use crate::lsn::{Lsn, LsnRange};
@@ -37,7 +36,7 @@ pub(crate) fn parse_entry(bytes: &[u8], slots: &mut Vec<Slot>) -> Result<Entry, 
     let mut cursor = Cursor { bytes, at: head.length };
     for _ in 0..head.range.count() {
         let (start, end, crc) = cursor.chunk(EVENT_BYTES_MAX)?;
-        slots.push(Slot { start, end, flaw: flaw(&bytes[start..end], crc) });
+        slots.push(Slot::of(bytes, start..end, crc));
     }
     if cursor.byte()? != END {
         return Err(NoEntry::Invalid("no end marker"));
@@ -55,7 +54,14 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Entry, NoEntry> {
     let (start, end, crc) = cursor.chunk(HEADER_BYTES)?;
     let header = &bytes[start..end];
     let range = decode_header(header, crc32c::crc32c(header) == crc)?;
-    Ok(Entry { id, base: None, range, length: cursor.at, compact_bytes: cursor.at })
+    Ok(Entry {
+        id,
+        base: None,
+        range,
+        length: cursor.at,
+        compact_bytes: cursor.at,
+        zeros_are_torn: false,
+    })
 }
 
 fn decode_header(data: &[u8], intact: bool) -> Result<LsnRange, NoEntry> {

@@ -1,12 +1,12 @@
 //! The direct engine: whole blocks, past the page cache.
 //!
-//! What a log is given it never reads again, so the page cache would only cost it a copy, and pages
-//! to be found and to be given back. The file is zero-filled ahead, so that a commit is one write
-//! into blocks that the disk has already, and one fdatasync that has nothing else to write.
+//! A log never reads what it has written, so the page cache would only cost it a copy, and the
+//! search for free pages. The file is zero-filled ahead, so that a commit is one write into blocks
+//! that the disk has already, and one fdatasync that has nothing else to write.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,13 +14,13 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
-use crate::durable::{FILE_MODE, set_file_mode};
+use crate::durable::create_file_with;
 use crate::format::batch::{BatchPlace, put_batch};
 use crate::format::header::{Descriptor, Form, LogHeader};
 use crate::format::{BLOCK, LOG_START};
 
-/// What a new file is filled with at once. After each piece the disk is left for as long as the
-/// piece took, so that the commits of another log get their turn.
+/// The piece in which a new file is filled with zeros. After each, the disk is left alone for as
+/// long as the piece took, so that the commits of another log get their turn.
 const FILL_BYTES: usize = 256 << 10;
 
 /// A log that is written past the page cache.
@@ -94,10 +94,7 @@ impl Blocks {
 /// Makes a file of at least `length` zeros, in whole blocks that the disk has, and with all that an
 /// fdatasync needs. It is not synced yet.
 fn create_zeroed(path: &Path, length: u64) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(FILE_MODE);
-    let file = options.custom_flags(OFlag::O_DIRECT.bits()).open(path)?;
-    set_file_mode(&file)?;
+    let file = create_file_with(path, OFlag::O_DIRECT.bits())?;
     let zeros = Blocks::zeroed(FILL_BYTES);
     let mut at = 0;
     while at < length {

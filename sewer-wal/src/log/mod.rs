@@ -5,6 +5,7 @@ pub(crate) mod active;
 mod conformance;
 mod direct;
 mod okaywal;
+pub(crate) mod summary;
 
 use std::io;
 use std::path::Path;
@@ -30,7 +31,7 @@ pub enum Engine {
     Okaywal,
 }
 
-/// What writes one log.
+/// The writer of one log.
 #[derive(Debug)]
 enum Writer {
     Direct(Box<DirectLog>),
@@ -71,8 +72,8 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in its place, and returns once it is on stable storage: the
-    /// bytes that were written, if the engine tells. After an error it must not be called again.
+    /// Writes a batch in its place, and returns once it is on stable storage: the bytes that were
+    /// written, if the engine tells. After an error it must not be called again.
     fn append(&mut self, place: BatchPlace, batch: &Batch) -> io::Result<Option<&[u8]>> {
         match self {
             Self::Direct(log) => log.append(place, batch).map(Some),

@@ -1,4 +1,4 @@
-//! The okaywal engine: the log that the crate `okaywal` writes, for file systems without direct I/O.
+//! The okaywal engine: a log written by the crate of that name, where there is no direct I/O.
 //!
 //! One `WriteAheadLog` per log, in the log's own directory, with these precautions:
 //! - one thread commits, for a commit that fails leaves okaywal in a state in which the next one
@@ -7,7 +7,7 @@
 //!   dropped unfinished would touch it again, and panic if that fails;
 //! - it never checkpoints and never recycles a file, whose new name would not be durable.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use okaywal::{Configuration, LogVoid, WriteAheadLog};
 
 use crate::batch::{BATCH_BYTES_MAX, Batch};
-use crate::durable::FILE_MODE;
+use crate::durable::set_file_mode;
 use crate::format::BLOCK;
 use crate::format::batch::{BatchPlace, header_bytes, length_in, padding_in, put_header};
 use crate::format::header::{Descriptor, Form, LogHeader};
@@ -35,7 +35,7 @@ impl OkaywalLog {
         descriptor: Descriptor,
         bytes: u64,
     ) -> io::Result<Self> {
-        // What is left of another attempt it would take for a log to go on with.
+        // Otherwise okaywal would go on with what another attempt has left.
         match fs::remove_file(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             result => result?,
@@ -49,7 +49,8 @@ impl OkaywalLog {
             .buffer_bytes(BATCH_BYTES_MAX + 2 * BLOCK);
         config.version_info = Arc::new(header.info().to_vec());
         let log = config.open(LogVoid)?;
-        set_mode(path)?;
+        // It makes its files with the mode that the umask leaves.
+        set_file_mode(&File::open(path)?)?;
         let this = Self { log, header: Vec::new() };
         this.commit(1, &[&header.descriptor_chunk(descriptor)])?;
         Ok(this)
@@ -83,10 +84,4 @@ impl OkaywalLog {
         }
         entry.commit().map(drop)
     }
-}
-
-/// okaywal makes its files with the mode that the umask leaves.
-fn set_mode(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(FILE_MODE))
 }

@@ -6,7 +6,7 @@ use crate::format::v1::{self, parse_entry};
 use crate::format::{CHUNK_OVERHEAD, Entry, NoEntry, Salt, Slot};
 use crate::lsn::Lsn;
 
-/// How the batches of a file are read.
+/// The way in which the batches of a file are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Decoder {
     V1,
@@ -54,7 +54,7 @@ impl Decoder {
     }
 }
 
-/// What is known of the batch that comes next.
+/// The batch that comes next, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub decoder: Decoder,

@@ -2,7 +2,6 @@
 
 use super::{Kind, SegmentReader};
 use crate::error::{IoContext, WalError};
-use crate::format::FORMAT_VERSION;
 use crate::lsn::{Lsn, LsnRange};
 
 impl SegmentReader {
@@ -21,8 +20,8 @@ impl SegmentReader {
         let end = footer.range().end;
         let none = LsnRange::new(end, 0);
         // Until the CRC of the whole file has been found right, a footer of format 1 may itself be
-        // what is damaged; later ones have a CRC of their own.
-        let is_sure = self.is_as_sealed || footer.version >= u32::from(FORMAT_VERSION);
+        // what is damaged.
+        let is_sure = self.is_as_sealed || footer.has_own_crc();
         let is_short = self.next_lsn().unwrap_or(footer.base) < end;
         let has_unread = stopped_at < footer.data_bytes;
         if is_short && (is_sure || has_unread || self.is_damaged) {

@@ -1,22 +1,22 @@
 //! Where the next batch begins, after something that is none.
 //!
 //! In format 2 the log's salt tells, which only the log itself has: each place where it stands is
-//! one batch, and is looked at once. In format 1 anything may look like an entry, also what a client
-//! has sent; there the chunks that follow a head are walked over once, however many heads lead to them.
+//! one batch, and is looked at once. In format 1 anything may look like an entry, also what a
+//! client has sent; there the chunks that follow a head are walked over once, however many heads
+//! lead to them.
 
 use std::collections::HashMap;
 use std::io;
 
 use super::decoder::{Decoder, Place};
 use super::window::Window;
-use crate::batch::BATCH_BYTES_MAX;
 use crate::event::EVENT_BYTES_MAX;
-use crate::format::batch::SALT_AT;
+use crate::format::batch::{BATCH_BYTES_MAX, SALT_AT};
 use crate::format::header::Form;
 use crate::format::v1::{ENTRY_OVERHEAD, HEADER_CHUNK_OFFSET, HEADER_CHUNK_START, parse_head};
 use crate::format::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, Entry, NoEntry, Slot};
 
-/// How many chunks of format 1 are remembered before those that were passed are forgotten.
+/// The chunks of format 1 that are remembered before those that were passed are forgotten.
 const KNOWN_MAX: usize = 1 << 20;
 
 /// The offset of the next batch at or behind `from` that can belong behind `place`, and the batch.
@@ -85,8 +85,8 @@ fn find_candidate(ahead: &mut Window, decoder: Decoder) -> io::Result<bool> {
     }
 }
 
-/// The chains of chunks of format 1 that have been walked, by the offset where each begins: how many
-/// chunks follow, and where that leads.
+/// The chains of chunks of format 1 that have been walked, by the offset where each begins: the
+/// number of chunks that follow, and where they lead.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     known: HashMap<u64, (u32, End)>,
@@ -104,8 +104,8 @@ enum End {
 }
 
 impl Chains {
-    /// Whether an entry of format 1 that can belong behind `place` begins where the window does: by its
-    /// head, and because as many chunks follow as that says, and then the end of an entry.
+    /// Whether an entry of format 1 that can belong behind `place` begins where the window does: by
+    /// its head, and because as many chunks follow as that says, and then the end of an entry.
     pub(super) fn can_be_entry(&mut self, window: &mut Window, place: &Place) -> io::Result<bool> {
         while window.bytes().len() < ENTRY_OVERHEAD {
             if !window.fill()? {
@@ -120,8 +120,8 @@ impl Chains {
         Ok(u64::from(chunks) == entry.range.count() && matches!(end, End::OfEntry))
     }
 
-    /// Follows the chain that begins `at` bytes into the window, as far as an entry may be long. All
-    /// that was passed leads there at once the next time.
+    /// Follows the chain that begins `at` bytes into the window, as far as an entry may be long.
+    /// All that was passed leads there at once the next time.
     fn walk(&mut self, window: &mut Window, at: usize) -> io::Result<(u32, End)> {
         if self.known.len() > KNOWN_MAX {
             let passed = window.offset();

@@ -1,5 +1,6 @@
 //! A moving view of a file: bytes are filled in at its end, consumed at its start, and hashed, if
-//! that is wanted, as they are consumed. Reading is by offset, so that one view does not disturb another.
+//! that is wanted, as they are consumed. Reading is by offset, so that one view does not disturb
+//! another.
 //!
 //! Blocks that the disk cannot read come as zeros, and are remembered.
 
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::format::BLOCK;
 
-/// What is read at once, at most; a view that looks ahead begins with less.
+/// The bytes read at once, at most; a view that looks ahead begins with less.
 const FILL_BYTES: usize = 256 << 10;
 const FIRST_FILL_AHEAD_BYTES: usize = 16 << 10;
 
@@ -30,9 +31,9 @@ pub(crate) struct Window {
     start: usize,
     /// The offset in the file of the view's start.
     offset: u64,
-    /// Of everything consumed; `None` if nobody will ask.
+    /// The CRC-32 of everything consumed; `None` if nobody will ask.
     crc: Option<crc32fast::Hasher>,
-    /// What could not be read of the view, by offset in the file, in order.
+    /// The parts of the view that could not be read, by offset in the file, in order.
     unreadable: Vec<Range<u64>>,
 }
 
@@ -197,7 +198,7 @@ fn read_at(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     }
 }
 
-/// Whether the disk could not read, as a bad sector answers, or the file system found its data wrong.
+/// Whether the disk could not read a sector, or the file system found its content wrong.
 pub(crate) fn is_bad_sector(error: &io::Error) -> bool {
     const BAD: [Errno; 3] = [Errno::EIO, Errno::EUCLEAN, Errno::ENODATA];
     error.raw_os_error().is_some_and(|code| BAD.contains(&Errno::from_raw(code)))

@@ -1,32 +1,31 @@
 //! From a log to an immutable segment: footer, truncate, sync, rename, sync directories.
 //!
-//! What a dead process left is read again with the strict reader, so that what is sealed is what the
-//! disk gives back; a log that this process wrote says of itself what it holds. A log that is mostly
-//! padding is replaced by a copy without it. Otherwise the footer is written behind the last complete
-//! batch, before the file is cut, so that sealing needs no space. Cut anywhere, it can be done again:
-//! a footer is no batch, so the reader still finds the same end.
+//! The log of a dead process is read again with the strict reader, so that the footer tells what
+//! the disk gives back; a log that this process wrote says of itself what it holds. A log of which
+//! more than a tenth is padding is replaced by a copy without it. Otherwise the footer is written
+//! behind the last complete batch, before the file is cut, so that sealing needs no space. Cut
+//! anywhere, it can be done again: a footer is no batch, so the reader still finds the same end.
 
 mod compact;
 pub(crate) mod sealer;
-mod summary;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::summary::{LogSummary, summarise};
-
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
-use crate::format::footer::Footer;
+use crate::format::footer::{FOOTER_VERSION, Footer};
 use crate::format::header::LogHeader;
 use crate::identity::SegmentName;
 use crate::layout::Layout;
+use crate::log::summary::LogSummary;
 use crate::reader::window::Window;
 
-/// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing may
-/// append to it any more, and the next LSN must be durable elsewhere. Returns the segment's name.
+/// Seals the log of segment `number`, or removes it if it has no events: who calls it is sure that
+/// it never had any. Nothing may append to it any more, and the next LSN must be durable elsewhere.
+/// Returns the segment's name.
 pub(crate) fn seal(
     layout: &Layout,
     number: u64,
@@ -39,7 +38,7 @@ pub(crate) fn seal(
     let (first_timestamp_ms, last_timestamp_ms) = summary.timestamps.unwrap_or_default();
     let descriptor = header.descriptor;
     let footer = Footer {
-        version: if descriptor.is_some() { 2 } else { 1 },
+        version: if descriptor.is_some() { FOOTER_VERSION } else { 1 },
         wal_id: header.wal_id,
         base: range.first,
         count: range.count(),
@@ -49,7 +48,7 @@ pub(crate) fn seal(
         secret: descriptor.map(|descriptor| (descriptor.salt, descriptor.form)),
         crc: 0,
     };
-    let copy = if compact::is_worth_it(summary) {
+    let copy = if compact::is_worth_it(layout, summary)? {
         compact::copy(layout, number, header, &footer)?
     } else {
         None
@@ -89,9 +88,9 @@ fn crc_of(path: &Path, end: u64) -> Result<crc32fast::Hasher, WalError> {
     Ok(window.crc())
 }
 
-/// Gives a segment its name in `sealed/`, and takes the one in `active/` with it: whoever ships it may
-/// delete it at once, and nothing must be left to be sealed again. Where a stranger has the name, the
-/// segment gets the one that carries its WAL's id.
+/// Moves a log to its name in `sealed/`. It must not keep the one in `active/`: whoever ships it
+/// may delete it at once, and nothing must be left to be sealed again. Where another segment has
+/// the name, it gets the one that carries its WAL's id.
 fn publish(
     layout: &Layout,
     number: u64,

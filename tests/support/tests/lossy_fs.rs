@@ -168,6 +168,26 @@ fn faults_meet_the_calls_that_they_are_for() {
 }
 
 #[test]
+fn unreadable_bytes_stay_unreadable_under_every_name_and_nothing_else_does() {
+    let Some(mount) = mounted() else { return };
+    let (path, moved) = (mount.path().join("file"), mount.path().join("moved"));
+    fs::write(&path, [1; 3000]).unwrap();
+    fs::write(mount.path().join("other"), [1; 3000]).unwrap();
+    mount.make_unreadable(&path, 1000..2000);
+    fs::rename(&path, &moved).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&moved).unwrap();
+    file.write_all_at(&[2; 3000], 0).unwrap();
+    for (at, length, is_bad) in
+        [(0, 1000, false), (2000, 1000, false), (0, 1001, true), (1999, 1, true), (1500, 10, true)]
+    {
+        let read = file.read_exact_at(&mut vec![0; length], at);
+        let errno = read.err().and_then(|e| e.raw_os_error());
+        assert_eq!(errno, is_bad.then_some(Errno::EIO as i32), "{length} bytes at {at}");
+    }
+    assert_eq!(fs::read(mount.path().join("other")).unwrap(), [1; 3000]);
+}
+
+#[test]
 fn a_full_disk_refuses_to_grow_and_lets_go_of_what_is_removed() {
     let Some(mount) = mounted() else { return };
     mount.limit_bytes(1000);

@@ -68,7 +68,9 @@ pub fn batch_v2(
         header.extend(u32::try_from(event.len()).unwrap().to_le_bytes());
     }
     let mut bytes = [&[1], &id.to_le_bytes()[..], &chunk(&header)].concat();
-    events.iter().for_each(|event| bytes.extend(chunk(event)));
+    for event in events {
+        bytes.extend(chunk(event));
+    }
     if padded {
         bytes.extend(chunk(&vec![0; blocks - unpadded - 9]));
     }

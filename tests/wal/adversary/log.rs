@@ -9,8 +9,8 @@ use super::scene::{BLOCK, Found, SECTOR, Scene};
 use crate::common::{wal_in_memory, wal_of_log};
 
 /// Logs, and ways to spoil each of them, unless all are tried.
-const LOGS: u64 = 6;
-const WAYS: u64 = 60;
+const LOGS: u64 = 4;
+const WAYS: u64 = 40;
 
 /// Recovers a log with these bytes; what was found, and the LSN that comes next.
 fn recover(scene: &Scene, bytes: &[u8]) -> Result<(Found, Option<Lsn>, u64), String> {

@@ -5,3 +5,4 @@
 pub mod enemy;
 mod log;
 mod scene;
+mod segment;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
 use sewer_test_support::random::Random;
 use sewer_wal::reader::{Damage, Item, Kind};
@@ -115,6 +116,29 @@ impl Scene {
         self
     }
 
+    /// A sealed segment of an enemy's batches, compact or as the log was. (The log has its two empty
+    /// batches and, before them, the two blocks of its header: little is enough to be compact, and a
+    /// megabyte is enough not to be.)
+    pub fn segment(engine: Engine, compact: bool, random: &mut Random) -> Self {
+        let count = if compact { 3 } else { 16 };
+        let mut scene = Self::build(engine, count, random, |layout, wal| {
+            wal.close().unwrap();
+            fs::read(sealed::list(layout).unwrap().last().unwrap().path.clone()).unwrap()
+        });
+        if scene.is_compact() {
+            // Without padding each batch lies elsewhere, and the empty ones are not there.
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join(format!("{:020}.seg", scene.lsns().start));
+            fs::write(&path, &scene.bytes).unwrap();
+            scene.batches = placed(&path);
+        }
+        scene
+    }
+
+    pub fn is_compact(&self) -> bool {
+        self.bytes[65] == 2
+    }
+
     fn build(
         engine: Engine,
         count: u64,
@@ -135,7 +159,9 @@ impl Scene {
         let mut wal = Wal::open(layout.clone(), options(engine)).unwrap().0;
         let next = wal.next_lsn().0;
         batches.extend((0..2).map(Placed::empty));
-        batches.iter_mut().for_each(|batch| batch.lsns = next..next);
+        for batch in &mut batches {
+            batch.lsns = next..next;
+        }
         let placed = Self::append(&mut wal, &layout, count, &older, &mut requested, random);
         batches.extend(placed);
         let id = fs::read(layout.id_file()).unwrap();
@@ -254,6 +280,24 @@ impl Scene {
             None => Ok(()),
         }
     }
+}
+
+/// The batches of a sound segment.
+fn placed(path: &Path) -> Vec<Placed> {
+    let mut reader = SegmentReader::open(path, Kind::Sealed).unwrap();
+    let mut batches: Vec<Placed> = Vec::new();
+    while let Some(item) = reader.next_item().unwrap() {
+        let Item::Batch(batch) = item else { panic!("a sound segment is damaged") };
+        let start = usize::try_from(batch.offset).unwrap();
+        if let Some(before) = batches.last_mut() {
+            before.bytes.end = start;
+        }
+        let lsns = batch.range.first.0..batch.range.end.0;
+        batches.push(Placed { bytes: start..start, lsns });
+    }
+    let end = usize::try_from(reader.data_end()).unwrap();
+    batches.last_mut().unwrap().bytes.end = end;
+    batches
 }
 
 impl Found {

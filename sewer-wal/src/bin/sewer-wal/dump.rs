@@ -13,7 +13,7 @@ use sewer_wal::{Event, Lsn, SegmentReader};
 
 use crate::sources::resolve;
 
-/// How an event is printed.
+/// The way in which an event is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
     /// `lsn`, `timestamp` and the seven fields, tab-separated, `-` for absent.

@@ -42,7 +42,7 @@ impl Source {
     }
 }
 
-/// What one path on the command line stands for.
+/// The files that one path on the command line stands for.
 pub struct Sources {
     /// The files, oldest first.
     pub files: Vec<Source>,
@@ -63,7 +63,8 @@ pub fn resolve(path: &Path) -> anyhow::Result<Sources> {
         Source::Active(Box::new(SegmentReader::open(path, Kind::Active)?))
     } else {
         bail!(
-            "{} is neither a WAL directory, nor a segment (20 digits and .seg), nor an active log (wal-1)",
+            "{} is neither a WAL directory, nor a segment (20 digits, perhaps a WAL id, and .seg), \
+             nor an active log (wal-1)",
             path.display()
         );
     };
@@ -77,8 +78,11 @@ fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
     }
     // The logs first: one that is sealed in between is then seen twice, not missed.
     let logs = open_logs(&layout)?;
+    let mut segments = sealed::list(&layout)?;
+    // One WAL's may have names with its id and without.
+    segments.sort_by_key(|segment| segment.name.base);
     let mut files: Vec<_> =
-        sealed::list(&layout)?.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
+        segments.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
     files.extend(logs);
     Ok(files)
 }

@@ -9,7 +9,7 @@ use sewer_wal::{Event, Footer, Layout, LsnRange, SegmentName, SegmentReader};
 
 use crate::sources::{Source, resolve};
 
-/// What a line says.
+/// The content of a line.
 struct Line {
     state: &'static str,
     range: LsnRange,

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use sewer_wal::reader::{Damage, Item};
-use sewer_wal::{Layout, Lsn, SegmentReader, WalError, WalId};
+use sewer_wal::{Layout, Lsn, LsnRange, SegmentReader, WalError, WalId};
 
 use crate::sources::resolve;
 
@@ -91,7 +91,7 @@ impl<W: Write> Check<'_, W> {
         let id = reader.header().map(|header| header.wal_id);
         sound &= self.join(id, begin, end)?;
         if sound {
-            let range = sewer_wal::LsnRange { first: begin, end };
+            let range = LsnRange { first: begin, end };
             writeln!(self.out, "{}: ok, {events} events, LSN {range}", self.file.display())?;
         }
         self.sound &= sound;
@@ -105,7 +105,7 @@ impl<W: Write> Check<'_, W> {
         let Some(expected) = expected.filter(|_| self.joins) else { return Ok(true) };
         // A log that was sealed while we looked comes twice.
         if begin > expected {
-            let gap = sewer_wal::LsnRange { first: expected, end: begin };
+            let gap = LsnRange { first: expected, end: begin };
             let file = self.file.display();
             writeln!(self.out, "{file}: {} events are missing before it, LSN {gap}", gap.count())?;
             return Ok(false);

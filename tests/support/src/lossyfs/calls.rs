@@ -2,6 +2,7 @@
 //! tree. Here are also the attributes of nodes, and the space that files take.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -149,4 +150,11 @@ pub(super) fn check_space(core: &Core, node: INodeNo, end: usize) -> Result<(), 
         return Err(Errno::ENOSPC);
     }
     Ok(())
+}
+
+pub(super) fn check_readable(core: &Core, node: INodeNo, bytes: Range<usize>) -> Result<(), Errno> {
+    let (start, end) = (bytes.start as u64, bytes.end as u64);
+    let is_bad =
+        |(file, bad): &(u64, Range<u64>)| *file == node.0 && bad.start < end && start < bad.end;
+    if core.unreadable.iter().any(is_bad) { Err(Errno::EIO) } else { Ok(()) }
 }

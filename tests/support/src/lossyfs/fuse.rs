@@ -13,7 +13,9 @@ use fuser::{
 };
 use nix::errno::Errno;
 
-use super::calls::{BLOCK_BYTES, Handler, attributes, check_space, offset, title, used_bytes};
+use super::calls::{
+    BLOCK_BYTES, Handler, attributes, check_readable, check_space, offset, title, used_bytes,
+};
 use super::control::{Effect, Op};
 use super::mount::Core;
 
@@ -190,6 +192,7 @@ impl Filesystem for Handler {
                 let seen = core.tree.file(ino.0)?.seen();
                 let start = offset(at)?.min(seen.len());
                 let end = start.saturating_add(offset(size.into())?).min(seen.len());
+                check_readable(core, ino, start..end)?;
                 let mut data = seen[start..end].to_vec();
                 if let (Some(Effect::Flips(bit)), false) = (effect, data.is_empty()) {
                     let bit = bit % (data.len() * 8);

@@ -1,6 +1,7 @@
 //! A mounted file system and the handle by which a test rules it.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use tempfile::TempDir;
 use super::calls::Handler;
 use super::control::{Control, Fault, Op};
 use super::survive::{Image, Moment, Survival};
-use super::tree::{Rules, Tree};
+use super::tree::{ROOT, Rules, Tree};
 
 /// How long the last processes may take to let go of the mount.
 const UNMOUNT_WAIT: Duration = Duration::from_secs(10);
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub capacity_bytes: Option<u64>,
     /// The tree before each operation, if it is kept.
     pub history: Option<Vec<Tree>>,
+    /// Bytes that cannot be read: of which file, and where.
+    pub unreadable: Vec<(u64, Range<u64>)>,
 }
 
 impl Shared {
@@ -63,7 +66,15 @@ impl LossyFs {
     /// If the kernel does not let us.
     pub fn mount(image: &Image, rules: Rules) -> std::io::Result<Self> {
         let (tree, control) = (image.tree.clone(), Control::default());
-        let core = Mutex::new(Core { tree, control, rules, capacity_bytes: None, history: None });
+        let core = Core {
+            tree,
+            control,
+            rules,
+            capacity_bytes: None,
+            history: None,
+            unreadable: Vec::new(),
+        };
+        let core = Mutex::new(core);
         let shared = Arc::new(Shared { core, cut: Condvar::new() });
         let dir = tempfile::tempdir()?;
         let mut config = Config::default();
@@ -119,6 +130,18 @@ impl LossyFs {
     /// Makes a call fail, or do worse.
     pub fn add_fault(&self, fault: Fault) {
         self.shared.lock().control.faults.push(fault);
+    }
+
+    /// From now on, every read that touches these bytes of a file fails with EIO, whatever the file is
+    /// called later and whatever is written there: a bad sector that the disk does not replace.
+    ///
+    /// # Panics
+    /// If there is no such file below the mount.
+    pub fn make_unreadable(&self, path: &Path, bytes: Range<u64>) {
+        let mut core = self.shared.lock();
+        let below = path.strip_prefix(self.path()).expect("a path below the mount");
+        let node = below.iter().try_fold(ROOT, |dir, name| core.tree.lookup(dir, name));
+        core.unreadable.push((node.expect("a file that is there"), bytes));
     }
 
     /// Ends all faults.
