@@ -1,7 +1,7 @@
 //! Markers that tell analysts that a node has delivered all of a partition: an empty file
 //! `_SUCCESS-<host>-<WAL id>` in its directory, with `destination.done_marker`.
 //!
-//! Each WAL that has a file there gets one, should a node have had several.
+//! It is one for each node, also where a node has shipped under several identities.
 //!
 //! A partition is open from when something of it is shipped. It is done once no event of this node
 //! can still come for it: every event not yet shipped, sealed or active, is later than its last one
@@ -192,7 +192,7 @@ impl Marker {
         Ok(())
     }
 
-    /// The WALs whose markers a partition is to get.
+    /// The WALs that have shipped into a partition.
     fn wal_ids(&self, partition: &Open) -> BTreeSet<WalId> {
         let ids = &partition.wal_ids;
         if ids.is_empty() { BTreeSet::from([self.wal_id]) } else { ids.clone() }
@@ -216,18 +216,18 @@ impl Marker {
         } else {
             destination::open(&partition.destination, self.config.destination_options())?
         };
-        for wal_id in self.wal_ids(partition) {
-            let path = format!("{directory}/_SUCCESS-{}-{wal_id}", self.config.shipper.host);
-            match destination.create(&path, CreateOptions::default()).await {
-                Ok(output) => drop(output.close().await?),
-                // An earlier attempt may have left it open, or its name may not be durable yet.
-                Err(e) if e.kind() == destination::Kind::AlreadyExists => {
-                    destination.settle(&path).await?;
-                }
-                Err(e) => return Err(e.into()),
+        let ids = self.wal_ids(partition);
+        let wal_id = ids.get(&self.wal_id).or(ids.last()).unwrap_or(&self.wal_id);
+        let path = format!("{directory}/_SUCCESS-{}-{wal_id}", self.config.shipper.host);
+        match destination.create(&path, CreateOptions::default()).await {
+            Ok(output) => drop(output.close().await?),
+            // An earlier attempt may have left it open, or its name may not be durable yet.
+            Err(e) if e.kind() == destination::Kind::AlreadyExists => {
+                destination.settle(&path).await?;
             }
-            tracing::info!(%path, "marked a partition as done by this node");
+            Err(e) => return Err(e.into()),
         }
+        tracing::info!(%path, "marked a partition as done by this node");
         let (partitions, partition) = (Arc::clone(&self.partitions), partition.clone());
         let directory = directory.to_owned();
         let closed =
