@@ -1,10 +1,11 @@
 //! `--audit`: is every event accounted for, by its LSN, between the destination and the local disk?
 //!
-//! Everything that holds LSNs of a WAL is a *claim*: the final files of a shipment together, by their
-//! names and the metadata in their headers; a sealed segment, by its footer; an active log, by its
-//! batches, and by the next LSN that even an empty one carries. Claims must join without a gap and
-//! without an overlap. What quarantine reports name as lost explains a gap, and is still a loss; so
-//! is a loss of which nothing tells how much. Each identity that the directory has had is audited.
+//! Everything that holds LSNs of a WAL is a *claim*: the final files of a shipment together, by
+//! their names and the metadata in their headers; a sealed segment, by its footer; an active log,
+//! by its batches, and by the next LSN that even an empty one carries. Claims must join without a
+//! gap and without an overlap. What quarantine reports name as lost explains a gap, and is still a
+//! loss; so is a loss of which nothing tells how much. Each identity that the directory has had is
+//! audited.
 //!
 //! It only reads, and it may run beside a pixel and a shipper. It looks in the direction in which
 //! events go, so that one that moves is seen twice rather than never. A shipment under way is known
@@ -77,7 +78,8 @@ struct Look {
 }
 
 /// Prints what holds which LSNs, and a line for each gap, overlap and mismatch; `true` if there is
-/// none, from the first to the last LSN seen. `other_wal` is looked at instead of the configured WAL.
+/// none, from the first to the last LSN seen. `other_wal` is looked at instead of the configured
+/// WAL.
 ///
 /// # Errors
 /// If the WAL, the journal or the destination cannot be read.

@@ -143,10 +143,11 @@ impl Backlog {
             found.iter().map(|segment| &segment.path).chain(&strangers).cloned().collect();
         self.segments.retain(|name, _| names.contains(name));
         self.aside.retain(|path, _| paths.contains(path));
+        let mut is_identity_fresh = false;
         for segment in found {
             if !self.segments.contains_key(&segment.name) && self.is_to_be_looked_at(&segment.path)
             {
-                self.look_at(segment);
+                self.look_at(segment, &mut is_identity_fresh);
             }
         }
         for path in strangers {
@@ -160,9 +161,9 @@ impl Backlog {
         self.aside.get(path).is_none_or(|aside| aside.looked.elapsed() >= ASIDE_RECHECK)
     }
 
-    fn look_at(&mut self, segment: SealedSegment) {
+    fn look_at(&mut self, segment: SealedSegment, is_identity_fresh: &mut bool) {
         let SealedSegment { name, bytes, .. } = segment;
-        match self.inspect(&segment) {
+        match self.inspect(&segment, is_identity_fresh) {
             Ok(Inspected { wal_id, footer }) => {
                 let (content, seen) = (footer.map(Content::from), Instant::now());
                 self.segments.insert(name, Waiting { name, wal_id, bytes, content, seen });
@@ -174,14 +175,21 @@ impl Backlog {
     }
 
     /// What the segment says of itself, unless it is a copy under another name.
-    fn inspect(&mut self, segment: &SealedSegment) -> Result<Inspected, WalError> {
+    fn inspect(
+        &mut self,
+        segment: &SealedSegment,
+        is_identity_fresh: &mut bool,
+    ) -> Result<Inspected, WalError> {
         let mut found = sealed::inspect(segment, &self.identity);
         let is_explained = match &found {
             Ok(inspected) => inspected.footer.is_some(),
             Err(error) => !matches!(error, WalError::ForeignSegment { .. }),
         };
         // A pixel may have begun another identity since the last look.
-        if !is_explained && let Some(identity) = sewer_wal::look_up_identity(&self.layout)? {
+        if !is_explained
+            && !std::mem::replace(is_identity_fresh, true)
+            && let Some(identity) = sewer_wal::look_up_identity(&self.layout)?
+        {
             self.identity = identity;
             found = sealed::inspect(segment, &self.identity);
         }

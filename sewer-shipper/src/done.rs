@@ -6,8 +6,8 @@
 //! A partition is open from when something of it is shipped. It is done once no event of this node
 //! can still come for it: every event not yet shipped, sealed or active, is later than its last one
 //! and belongs to another directory, and so does the present. Events get their timestamps a moment
-//! before they are in the log, so "later" leaves [`LATENESS_MS`] between. What still comes late (from a
-//! clock that went back) is shipped as ever; the marker is there already then.
+//! before they are in the log, so "later" leaves [`LATENESS_MS`] between. What still comes late
+//! (from a clock that went back) is shipped as ever; the marker is there already then.
 //!
 //! The open partitions are kept in `<shipper.dir>/partitions.json`, written durably before the plan
 //! of what was shipped into them is removed. Nothing is marked while a segment is set aside: its

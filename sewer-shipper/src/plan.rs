@@ -150,8 +150,8 @@ pub fn make(
     Ok(plan)
 }
 
-/// Where each segment of a run ends: as its footer says, if that is sure, or where what is behind it
-/// begins, if anything tells.
+/// Where each segment of a run ends: as its footer says, if that is sure, or where what is behind
+/// it begins, if anything tells.
 fn ends(
     layout: &Layout,
     identity: &Identity,

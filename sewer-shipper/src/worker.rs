@@ -167,8 +167,8 @@ impl Worker {
         self.backlog.until_due(&self.config.roll, &self.claimed)
     }
 
-    /// The next shipment: one to be taken up, else one that is due; `force` makes all that is sealed
-    /// due. It has its segments until [`Self::ended`] is told of it.
+    /// The next shipment: one to be taken up, else one that is due; `force` makes all that is
+    /// sealed due. It has its segments until [`Self::ended`] is told of it.
     ///
     /// # Errors
     /// [`ShipError`]; nothing is lost.

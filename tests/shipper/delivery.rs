@@ -331,8 +331,8 @@ async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() 
     assert_eq!(report["damage"][0]["first_lost_lsn"], victim.name.base.0, "{report}");
 }
 
-/// Damage that comes between the first output and the second takes one event of the second, or all of
-/// a segment, whose end nothing but the plan tells.
+/// Damage that comes between the first output and the second takes one event of the second, or all
+/// of a segment, whose end nothing but the plan tells.
 #[tokio::test]
 async fn a_shipment_damaged_after_a_part_is_published_delivers_the_rest() {
     for is_whole in [false, true] {

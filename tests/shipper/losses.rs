@@ -231,8 +231,8 @@ fn what_quarantine_holds_without_telling_what_is_lost_is_a_problem_for_the_audit
     shipper.run(&["--audit"]).expect_success();
 }
 
-/// A log that nothing can be read of is put aside by the next start of a pixel, which says so, and by
-/// a replay; the audit then never says "complete".
+/// A log that nothing can be read of is put aside by the next start of a pixel, which says so, and
+/// by a replay; the audit then never says "complete".
 #[test]
 fn a_log_that_is_put_aside_as_unreadable_is_never_passed_over() {
     let node = Node::with_segments(&[&[1, 1]]);

@@ -34,6 +34,21 @@ fn a_plan_is_written_as_the_earlier_build_wrote_it() {
     assert_eq!(serde_json::to_string_pretty(&plan).unwrap() + "\n", PLAN);
 }
 
+#[test]
+fn a_plan_of_a_wal_that_was_never_here_is_not_carried_out() {
+    let node = Node::with_segments(&[&[1, 4], &[2, 2], &[3]]);
+    let shipments = node.config.shipper.dir.join("shipments");
+    fs::create_dir_all(&shipments).unwrap();
+    let name = format!("{:020}-{:020}.json", 0, 11);
+    fs::write(shipments.join(&name), PLAN).unwrap();
+    let shipper = node.shipper(&["retry.replay_patience=1s"]);
+    let replay = shipper.run(&["--replay"]);
+    assert_eq!(replay.code, Some(1), "{replay:?}");
+    let told = format!("{name} is not a plan that this build can carry out: it is for the WAL");
+    assert!(replay.stderr.contains(&told), "{replay:?}");
+    assert_eq!(node.bases(), [0, 5, 9], "its segments have the names of ours");
+}
+
 /// It has published one of two files, of a WAL of format 1 with a damaged event.
 #[test]
 fn a_plan_of_an_earlier_build_is_taken_up() {

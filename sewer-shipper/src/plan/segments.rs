@@ -1,8 +1,8 @@
 //! The segments of a plan: what they hold, what is damaged in them, and which of their events are
 //! lost.
 //!
-//! How many events a segment had is told by its footer, by the segment behind it, or by the log. What
-//! none of them tells is not taken for nothing: such a loss is *uncounted*.
+//! How many events a segment had is told by its footer, by the segment behind it, or by the log.
+//! What none of them tells is not taken for nothing: such a loss is *uncounted*.
 
 use std::collections::BTreeMap;
 use std::fmt;
