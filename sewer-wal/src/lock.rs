@@ -54,7 +54,7 @@ pub(crate) fn load(layout: &Layout) -> Result<Stored, WalError> {
         IdContent::Damaged => Stored::Damaged,
         IdContent::Old(id) => Stored::Old(id),
         IdContent::Sound(identity) => {
-            let is_copy = identity.born.is_some_and(|born| born != birth(&data));
+            let is_copy = identity.born.is_some_and(|born| is_other(born, birth(&data)));
             if is_copy { Stored::Copied(identity) } else { Stored::Sound(identity) }
         }
     })
@@ -70,6 +70,15 @@ pub(crate) fn store(layout: &Layout, identity: &Identity) -> Result<(), WalError
     write_durably_with(&layout.id_file(), |data| {
         Identity { born: Some(birth(data)), ..identity.clone() }.encode()
     })
+}
+
+/// Whether a file is another one. Where a file system has no times of birth that cannot be told:
+/// there, inodes need not outlive a mount either.
+fn is_other(then: Birth, now: Birth) -> bool {
+    match (then.nanoseconds, now.nanoseconds) {
+        (None, None) => false,
+        _ => then != now,
+    }
 }
 
 fn birth(data: &Metadata) -> Birth {

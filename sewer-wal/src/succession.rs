@@ -54,9 +54,8 @@ pub(crate) fn decide(
                 "{path} was written to another file: this directory is a copy of the WAL {}",
                 identity.id
             );
-            // What an identity has begun that was cut off before it was noted goes as well.
-            let cut_off = left.iter().filter(|log| log.summary.events().is_none());
-            let ids = all_ids(identity).into_iter().chain(cut_off.filter_map(LeftLog::wal_id));
+            // Also what is here of others: a copy over what was there before leaves some.
+            let ids = all_ids(identity).into_iter().chain(found_ids(layout, left)?);
             begin(layout, without_doubles(ids), left, &why)
         }
         Stored::Sound(identity) | Stored::Copied(identity) if !is_strange => {

@@ -362,6 +362,8 @@ fn note_next_lsn(layout: &Layout, identity: &Identity, next: Lsn) -> Result<(), 
 /// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
     let _lock = WalLock::acquire(layout)?;
+    // One of its directories may be gone.
+    layout.create()?;
     let Recovered { identity, report, .. } = recover(layout, Engine::Auto, Purpose::Seal)?;
     if let Some(next) = report.next_lsn
         && !lock::is_copy(layout)?

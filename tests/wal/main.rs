@@ -5,5 +5,6 @@ mod append;
 mod common;
 mod format_1;
 mod identity;
+mod identity_model;
 mod power_cut;
 mod unreadable;

@@ -20,7 +20,7 @@ use sewer_wal::{Engine, Event, Layout, Lsn, SegmentReader, Wal, WalError, WalOpt
 
 use crate::common::batch_of;
 
-/// Segments of the smallest size, which take four batches of a few events.
+/// Segments that take four batches of a few events, or a large one.
 const fn options(engine: Engine) -> WalOptions {
     let roll_interval = Duration::from_millis(20);
     WalOptions { segment_bytes: 24 << 10, roll_interval, min_free_bytes: 0, engine }
@@ -71,8 +71,9 @@ fn run(fs: &LossyFs, workload: Workload, first: u64) -> Result<Run, WalError> {
     let (mut wal, _) = Wal::open(Layout::new(fs.path().join("wal")), options)?;
     let (mut acknowledged, mut next) = (Acknowledged::new(), first);
     for index in 0..workload.batches {
-        let count = 1 + index % 3;
-        let range = wal.append(&batch_of(next, count, 300))?;
+        // Small ones, of which a copy without padding is sealed, and some that fill a segment.
+        let (count, bytes) = if index % 10 == 5 { (25, 3900) } else { (1 + index % 3, 300) };
+        let range = wal.append(&batch_of(next, count, bytes))?;
         let operations = fs.operations();
         let lsns = (next..).zip(range.first.0..range.end.0);
         acknowledged.extend(lsns.map(|(number, lsn)| (number, (lsn, operations))));

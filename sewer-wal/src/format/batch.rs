@@ -5,6 +5,7 @@
 use super::Slot;
 use super::header::Form;
 use super::{BLOCK, CHUNK, CHUNK_OVERHEAD, END, ENTRY, ENTRY_HEAD, Entry, NoEntry, Output, Salt};
+use crate::event::EVENT_BYTES_MIN;
 use crate::lsn::{Lsn, LsnRange};
 
 /// The largest batch, framing included and padding not.
@@ -310,7 +311,7 @@ pub(crate) fn events_in_damaged(bytes: &[u8], id: u64, bytes_max: u64) -> u64 {
     let is_consistent = bytes.starts_with(&head)
         && u32_at(ENTRY_HEAD + 1) as usize == header_bytes(count as usize)
         && u64::from(count) * EVENT_OVERHEAD as u64 <= bytes_max.next_multiple_of(BLOCK as u64);
-    if is_consistent { count.into() } else { bytes_max / EVENT_OVERHEAD as u64 }
+    if is_consistent { count.into() } else { bytes_max / (EVENT_OVERHEAD + EVENT_BYTES_MIN) as u64 }
 }
 
 #[cfg(test)]

@@ -79,10 +79,13 @@ impl Footer {
         self.secret.map(|(salt, form)| LogHeader::of_footer(self.wal_id, salt, form))
     }
 
-    /// Whether two segments are one: of the same WAL and the same log, with the same events.
-    pub(crate) fn is_same_segment(&self, other: &Self) -> bool {
-        let name = |footer: &Self| (footer.wal_id, footer.base, footer.count);
-        name(self) == name(other) && self.secret.map(|(s, _)| s) == other.secret.map(|(s, _)| s)
+    /// Whether this segment has all that the other one has: it is of the same WAL and the same log.
+    /// Of a log that was put back from a copy there may be less. (Format 1 does not tell its logs
+    /// apart; there they must have the same events.)
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        let log = |footer: &Self| (footer.wal_id, footer.base, footer.secret.map(|(salt, _)| salt));
+        let is_more = self.secret.is_some() && self.count > other.count;
+        log(self) == log(other) && (is_more || self.count == other.count)
     }
 
     /// The footer's bytes; `crc` has seen the data before it.

@@ -109,7 +109,7 @@ fn publish(
                 sync_dir(&layout.sealed_dir())?;
                 return Ok(*name);
             }
-            Ok(Some(there)) if there.is_same_segment(footer) => return Ok(*name),
+            Ok(Some(there)) if there.holds(footer) => return Ok(*name),
             Ok(_) => {}
             Err(e) => tracing::warn!(error = %e, "the name of a segment is taken"),
         }
