@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::event::EventError;
 use crate::identity::{SegmentName, WalId};
 use crate::lsn::Lsn;
 
@@ -138,16 +137,6 @@ pub enum WalError {
     Encoding {
         /// The file concerned.
         path: PathBuf,
-    },
-    /// An event is intact, but this build cannot read it.
-    #[error("{}: event with LSN {lsn}: {source}", path.display())]
-    Event {
-        /// The segment.
-        path: PathBuf,
-        /// The event's number.
-        lsn: Lsn,
-        /// The reason.
-        source: EventError,
     },
     /// A batch is larger than one entry may be.
     #[error("a batch of {bytes} bytes is over the limit of {limit}")]

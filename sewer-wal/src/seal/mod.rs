@@ -139,9 +139,8 @@ pub(crate) fn remove_log(layout: &Layout, number: u64) -> Result<(), WalError> {
 
 /// Moves a log that nothing can be read of to `quarantine/`, where a person may look at it.
 pub(crate) fn quarantine_log(layout: &Layout, number: u64) -> Result<PathBuf, WalError> {
-    let name = format!("log-{number:020}-{:08x}", rand::random::<u32>());
     create_dir_durably(&layout.quarantine_dir())?;
-    let target = layout.quarantine_dir().join(name);
+    let target = layout.new_quarantined_log(number);
     fs::rename(layout.log_file(number), &target).context("quarantine", &target)?;
     sync_dir(&layout.quarantine_dir())?;
     sync_dir(&layout.log_dir(number))?;
