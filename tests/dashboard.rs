@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use sewer_pixel::history::{History, Point};
-use sewer_pixel::history_file::HistoryFile;
+use sewer_pixel::status::history::{History, Point};
+use sewer_pixel::status::history_file::HistoryFile;
 use sewer_test_support::command;
 use sewer_test_support::load::{Load, LoadOptions};
 use sewer_test_support::pixel::Pixel;

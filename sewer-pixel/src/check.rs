@@ -8,8 +8,8 @@ use sewer_wal::Layout;
 use sewer_wal::identity::{WalId, WalLock};
 
 use crate::config::Config;
-use crate::listen::listen;
-use crate::tls::Tls;
+use crate::net::listen::listen;
+use crate::net::tls::Tls;
 
 /// Prints a line per thing that must work; `true` if all do.
 pub fn run(config: &Config) -> bool {

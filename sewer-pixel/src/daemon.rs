@@ -15,18 +15,18 @@ use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
 use tokio::sync::Notify;
 
-use crate::commit::Committer;
 use crate::config::Config;
-use crate::listen::{Listening, inherit_or_listen, listen};
+use crate::http::server::{PixelServer, Shared};
 use crate::metrics::{Metrics, State};
+use crate::net::listen::{Listening, inherit_or_listen, listen};
+use crate::net::tls::{Tls, TlsWatch};
 use crate::policy::Policy;
 use crate::policy::current::Policies;
 use crate::reload;
-use crate::report::PixelReport;
-use crate::sampler::Sampler;
-use crate::server::{PixelServer, Shared};
-use crate::space::SpaceWatch;
-use crate::tls::{Tls, TlsWatch};
+use crate::status::report::PixelReport;
+use crate::status::sampler::Sampler;
+use crate::wal::commit::Committer;
+use crate::wal::space::SpaceWatch;
 
 /// Runs until asked to stop, or until the WAL fails. `sources` and `log` are for reloads.
 ///
@@ -56,7 +56,6 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         .context("start the thread that watches the free space")?;
     let sampler = Sampler::start(layout, config.history_file(), Arc::clone(&metrics))
         .context("start the thread that samples the node")?;
-    report.has_seen(sampler.seen());
     let failed = Arc::new(Notify::new());
     let on_failure = {
         let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
@@ -68,7 +67,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
-    metrics.watch(committer.lanes());
+    report.attach(sampler.seen(), committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
     let policies = Policies::new(policy);

@@ -38,6 +38,7 @@ impl Configuration for Config {
 
     fn validated(self) -> Result<Self, String> {
         self.validate()?;
+        Policy::new(&self)?;
         Ok(self)
     }
 

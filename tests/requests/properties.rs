@@ -10,10 +10,11 @@ use actix_http::header::HeaderName;
 use actix_http::{Request, ServiceConfig};
 use bytes::BytesMut;
 use sewer_pixel::config::Config;
-use sewer_pixel::head::{Head, Headers};
-use sewer_pixel::intake;
+use sewer_pixel::http::connection::Limits;
+use sewer_pixel::http::intake;
+use sewer_pixel::http::simple;
 use sewer_pixel::policy::{Plan, Policy};
-use sewer_pixel::simple;
+use sewer_pixel::request::head::{Head, Headers};
 use sewer_wal::Event;
 
 /// What one thread needs to try many inputs.
@@ -67,7 +68,7 @@ impl Trial {
 
     fn request(&self, mut request: Request, bytes: &[u8]) {
         let _ = intake::take_body(&mut request);
-        let limits = self.config.connection_limits();
+        let limits = Limits::from(&self.config.pixel);
         if intake::check(&Head::of(&request, false), &limits, 1000).is_err() {
             return;
         }

@@ -4,6 +4,39 @@ use actix_http::body::BoxBody;
 use actix_http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA};
 use actix_http::{Response, StatusCode};
 
+/// Why a request was answered and not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// It asked for `/robots.txt` or the like.
+    WellKnown,
+    /// Its route says `log = false`.
+    Route,
+    /// A browser asked whether it may send a request.
+    Preflight,
+    /// The browser does not want to be tracked, and `[privacy]` says `skip`.
+    Privacy,
+    /// A rule of `[[event.drop]]` matched.
+    DropRule,
+}
+
+impl Unrecorded {
+    /// Every reason, each at the place of its number.
+    pub const ALL: [Self; 5] =
+        [Self::WellKnown, Self::Route, Self::Preflight, Self::Privacy, Self::DropRule];
+
+    /// The reason in the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WellKnown => "well_known",
+            Self::Route => "route",
+            Self::Preflight => "preflight",
+            Self::Privacy => "privacy",
+            Self::DropRule => "drop_rule",
+        }
+    }
+}
+
 /// A transparent GIF of one pixel, in 43 bytes.
 pub const GIF: &[u8; 43] = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xf9\x04\x01\0\0\0\0,\
     \0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;";

@@ -12,7 +12,7 @@ use actix_http::header::{
 };
 
 use crate::config::{AllowOrigin, CorsConfig};
-use crate::head::Head;
+use crate::request::head::Head;
 
 /// The rules of `[cors]`.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use sewer_wal::event::FIELD_NAMES;
 
 use super::routes::Routes;
 use crate::config::{Config, IpRule};
-use crate::head::Head;
+use crate::request::head::Head;
 
 /// The field of the method.
 pub const METHOD: &str = "method";

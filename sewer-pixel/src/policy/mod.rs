@@ -12,6 +12,7 @@ pub mod answer;
 pub mod cors;
 pub mod current;
 pub mod drop_rules;
+pub mod event;
 pub mod fields;
 pub mod privacy;
 pub mod routes;
@@ -21,17 +22,18 @@ use ipnet::IpNet;
 use sewer_wal::Event;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use self::answer::{Answer, Content};
+use self::answer::{Answer, Content, Unrecorded};
 use self::cors::Cors;
 use self::drop_rules::DropRules;
+use self::event::event;
 use self::fields::Fields;
 use self::privacy::Privacy;
 use self::routes::{Route, Routes};
 use self::visitor::{Visitor, VisitorCookie};
 use crate::config::{Ack, Config, ForwardedHeaders, Honour, OnFull};
-use crate::forwarded::Forwarded;
-use crate::head::{Head, Headers};
-use crate::request::{Peer, event};
+use crate::request::forwarded::Forwarded;
+use crate::request::head::{Head, Headers};
+use crate::request::peer::Peer;
 
 /// The rules of a configuration, ready to use.
 #[derive(Debug)]
@@ -46,39 +48,6 @@ pub struct Policy {
     drop_rules: DropRules,
     privacy: Privacy,
     cookie: Option<VisitorCookie>,
-}
-
-/// Why a request was answered and not recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    /// It asked for `/robots.txt` or the like.
-    WellKnown,
-    /// Its route says `log = false`.
-    Route,
-    /// A browser asked whether it may send a request.
-    Preflight,
-    /// The browser does not want to be tracked, and `[privacy]` says `skip`.
-    Privacy,
-    /// A rule of `[[event.drop]]` matched.
-    DropRule,
-}
-
-impl Unrecorded {
-    /// Every reason, each at the place of its number.
-    pub const ALL: [Self; 5] =
-        [Self::WellKnown, Self::Route, Self::Preflight, Self::Privacy, Self::DropRule];
-
-    /// The reason in the metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WellKnown => "well_known",
-            Self::Route => "route",
-            Self::Preflight => "preflight",
-            Self::Privacy => "privacy",
-            Self::DropRule => "drop_rule",
-        }
-    }
 }
 
 /// What is to be done with a request.

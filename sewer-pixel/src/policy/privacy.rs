@@ -4,7 +4,7 @@ use actix_http::header::{DNT, HeaderName};
 
 use super::address::AddressRule;
 use crate::config::{Honour, PrivacyConfig};
-use crate::head::Headers;
+use crate::request::head::Headers;
 
 static SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
 

@@ -2,8 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::Unrecorded;
-use super::answer::Content;
+use super::answer::{Content, Unrecorded};
 use crate::config::{Ack, Config, Response, RouteConfig};
 
 /// What holds for the paths that begin with a prefix.

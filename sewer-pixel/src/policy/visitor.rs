@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use crate::config::{CookieConfig, SameSite};
-use crate::head::Head;
+use crate::request::head::Head;
 
 /// A longer value is none of ours.
 const VALUE_BYTES_MAX: usize = 128;

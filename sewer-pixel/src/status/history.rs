@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::latency::Latencies;
+use crate::metrics::latency::Latencies;
 
 /// The step of each ring in seconds, and how many points it holds.
 pub const RESOLUTIONS: [(i64, usize); 4] = [(60, 60), (300, 48), (900, 96), (3600, 72)];

@@ -1,6 +1,8 @@
-//! What the pixel counts, in Prometheus' terms, and the state that health follows from.
+//! The pixel's counters, in Prometheus' terms, and the state that health follows from.
 
-use std::sync::OnceLock;
+pub(crate) mod latency;
+mod stats;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -10,10 +12,8 @@ use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
 use sewer_ops::supervisor::Pulse;
 
-use crate::latency::{self, Latencies};
-
-use crate::commit::Lanes;
-use crate::policy::Unrecorded;
+use self::latency::Latencies;
+use crate::policy::answer::Unrecorded;
 
 /// What the pixel is doing. It can take traffic only while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,6 @@ pub struct Metrics {
     connections: IntGauge,
     closed: IntCounterVec,
     unsynced: IntGauge,
-    lanes: OnceLock<Lanes>,
     events: IntCounter,
     event_bytes: IntCounter,
     batch_events: Histogram,
@@ -153,7 +152,6 @@ impl Metrics {
                 "sewer_pixel_unsynced_events",
                 "Events that were taken and are not yet on stable storage.",
             ),
-            lanes: OnceLock::new(),
             events: count("sewer_pixel_events_total", "Events on stable storage."),
             event_bytes: count("sewer_pixel_wal_bytes_total", "Bytes appended to the WAL."),
             batch_events: histogram(
@@ -239,12 +237,6 @@ impl Metrics {
         self.closed.with_label_values(&[reason]).inc();
     }
 
-    /// Where the events are that are not yet on stable storage. The first call counts.
-    pub fn watch(&self, lanes: Lanes) {
-        // An error only says that there was a call before.
-        let _ = self.lanes.set(lanes);
-    }
-
     /// A request was answered as it should be.
     pub fn answered(&self, status: StatusCode) {
         match self.answered.iter().find(|(of, _)| *of == status) {
@@ -301,13 +293,9 @@ impl Metrics {
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
 
-    /// Brings what is sampled, not counted, up to date.
-    pub fn sample(&self) {
-        self.unsynced.set(self.unsynced().cast_signed());
-    }
-
-    fn unsynced(&self) -> u64 {
-        self.lanes.get().map_or(0, Lanes::unsynced)
+    /// Sets how many events were taken and are not yet on stable storage.
+    pub fn sample(&self, unsynced: u64) {
+        self.unsynced.set(unsynced.cast_signed());
     }
 
     /// What waits for the shipper was looked at.
@@ -339,40 +327,6 @@ impl Metrics {
         let cumulative =
             histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count);
         Latencies::from_cumulative(cumulative, histogram.get_sample_count())
-    }
-
-    /// The figures of `/stats`.
-    #[must_use]
-    pub fn stats(&self) -> serde_json::Value {
-        let by_label = |counters: &IntCounterVec| -> serde_json::Map<String, serde_json::Value> {
-            labelled(counters).map(|(label, count)| (label, count.into())).collect()
-        };
-        let commits = self.commits();
-        serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "state": self.state().name(),
-            "disk_full": self.is_full(),
-            "free_bytes": self.free_bytes.get(),
-            "dropped_events": self.dropped.get(),
-            "responses_204": self.answered[0].1.get(),
-            "responses": by_label(&self.responses),
-            "rejected": by_label(&self.rejected),
-            "requests_in_flight": self.in_flight.get(),
-            "connections": self.connections.get(),
-            "unrecorded": by_label(&self.unrecorded),
-            "unsynced_events": self.unsynced(),
-            "events": self.events.get(),
-            "batches": self.commit_seconds.get_sample_count(),
-            "commit_p50_seconds": commits.quantile(0.5),
-            "commit_p99_seconds": commits.quantile(0.99),
-            "wal_bytes": self.event_bytes.get(),
-            "next_lsn": self.next_lsn.get(),
-            "segment": self.segment.get(),
-            "segment_bytes": self.segment_bytes.get(),
-            "backlog_segments": self.backlog_segments.get(),
-            "backlog_bytes": self.backlog_bytes.get(),
-            "lag_seconds": self.lag_seconds.get(),
-        })
     }
 }
 

@@ -10,10 +10,11 @@ use sewer_ops::status::{Page, Report};
 use sewer_ops::supervisor::{Pulse, Supervised};
 
 use crate::config::Config;
-use crate::history::Ring;
 use crate::metrics::{Metrics, State};
-use crate::rates::{Rate, WINDOWS};
-use crate::sampler::Seen;
+use crate::status::history::Ring;
+use crate::status::rates::{Rate, WINDOWS};
+use crate::status::sampler::Seen;
+use crate::wal::lane::Lanes;
 
 const DASHBOARD: &str = "/dashboard";
 const DASHBOARD_DATA: &str = "/dashboard/data";
@@ -25,7 +26,7 @@ pub struct PixelReport {
     config: Arc<Live<Config>>,
     started: Instant,
     /// Nothing until the WAL is open.
-    seen: OnceLock<Arc<Seen>>,
+    seen: OnceLock<(Arc<Seen>, Lanes)>,
 }
 
 impl PixelReport {
@@ -35,14 +36,18 @@ impl PixelReport {
         Self { metrics, config, started: Instant::now(), seen: OnceLock::new() }
     }
 
-    /// From now on what the sampler sees is told, too.
-    pub fn has_seen(&self, seen: Arc<Seen>) {
+    /// Begins to tell what the sampler sees, and what waits in the lanes.
+    pub fn attach(&self, seen: Arc<Seen>, lanes: Lanes) {
         // There is one sampler in the life of a process.
-        let _ = self.seen.set(seen);
+        let _ = self.seen.set((seen, lanes));
+    }
+
+    fn unsynced(&self) -> u64 {
+        self.seen.get().map_or(0, |(_, lanes)| lanes.unsynced())
     }
 
     fn rates(&self) -> Vec<(&'static str, Rate)> {
-        let Some(seen) = self.seen.get() else { return Vec::new() };
+        let Some((seen, _)) = self.seen.get() else { return Vec::new() };
         let rates = seen.rates();
         WINDOWS.iter().map(|(name, window)| (*name, rates.over(*window))).collect()
     }
@@ -51,7 +56,7 @@ impl PixelReport {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let host = nix::unistd::gethostname().unwrap_or_default();
         let rings: Vec<_> = match self.seen.get() {
-            Some(seen) => {
+            Some((seen, _)) => {
                 seen.history().rings().iter().map(|ring| drawn(ring, now_s.cast_signed())).collect()
             }
             None => Vec::new(),
@@ -93,7 +98,7 @@ impl Report for PixelReport {
     }
 
     fn stats(&self) -> Value {
-        let mut stats = self.metrics.stats();
+        let mut stats = self.metrics.stats(self.unsynced());
         let rates = self.rates().into_iter().map(|(name, rate)| {
             let rate = json!({
                 "requests_per_second": rate.requests,
@@ -108,7 +113,7 @@ impl Report for PixelReport {
     }
 
     fn sample(&self) {
-        self.metrics.sample();
+        self.metrics.sample(self.unsynced());
     }
 
     fn pages(&self) -> &'static [&'static str] {

@@ -18,10 +18,6 @@ pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response
 pub use self::events::{
     CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
 };
-use crate::connection;
-use crate::policy::Policy;
-use crate::space::Limits;
-use crate::tls::TlsConfig;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/pixel.toml";
@@ -101,6 +97,16 @@ pub struct PixelConfig {
     /// `[[pixel.route]]`: what is different for some paths.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub route: Vec<RouteConfig>,
+}
+
+/// `[pixel.tls]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The file of the certificate, followed by those of the authorities between it and the root.
+    pub cert: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
 }
 
 /// `[status]`
@@ -229,25 +235,7 @@ impl Config {
         if self.pixel.max_connections == 0 {
             return Err("key `pixel.max_connections`: must be at least 1".into());
         }
-        self.pixel.validate()?;
-        Policy::new(self).map(drop)
-    }
-
-    /// What connections are held to.
-    pub fn connection_limits(&self) -> connection::Limits {
-        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
-        connection::Limits {
-            keep_alive: self.pixel.keep_alive,
-            header_timeout: self.pixel.header_timeout,
-            body_timeout: self.pixel.body_timeout,
-            head_bytes_max: bytes(self.pixel.max_head_bytes),
-            uri_bytes_max: bytes(self.pixel.max_uri_bytes),
-            // Without keep-alive, the first request of a connection is its last.
-            requests_max: match self.pixel.keep_alive {
-                Duration::ZERO => 1,
-                _ => self.pixel.max_requests_per_connection,
-            },
-        }
+        self.pixel.validate()
     }
 
     /// When segments end.
@@ -256,14 +244,6 @@ impl Config {
             segment_bytes: self.wal.segment_bytes.as_u64(),
             roll_interval: self.wal.roll_interval,
             min_free_bytes: self.wal.min_free_bytes.as_u64(),
-        }
-    }
-
-    /// When the disk counts as full.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            min_free_bytes: self.wal.min_free_bytes.as_u64(),
-            max_bytes: self.wal.max_bytes.map(|size| size.as_u64()),
         }
     }
 

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
 use sewer_ops::periodic::Periodic;
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
@@ -17,18 +16,10 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use tokio_rustls::rustls::{self, ServerConfig};
 
+use crate::config::TlsConfig;
+
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// `[pixel.tls]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// The file of the certificate, followed by those of the authorities between it and the root.
-    pub cert: PathBuf,
-    /// The file of its private key.
-    pub key: PathBuf,
-}
 
 /// Why connections cannot be encrypted.
 #[derive(Debug, Error)]

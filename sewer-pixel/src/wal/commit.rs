@@ -1,37 +1,25 @@
 //! Group commit: many requests, one fsync, and no timer.
 //!
-//! Each HTTP worker has a *lane* ([`crate::lane`]): an inbox of encoded events and a count of how
+//! Each HTTP worker has a *lane* ([`crate::wal::lane`]): an inbox of encoded events and a count of how
 //! many of them are durable. One committer thread takes what all lanes hold, appends it as one batch,
 //! and tells each worker once; what arrives during that fsync is the next batch. So a lone request
 //! waits for one fsync, a crowd shares one, and a slow disk makes batches larger but blocks no
 //! worker.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use sewer_wal::batch::BATCH_BYTES_MAX;
 use sewer_wal::{Batch, Wal, WalError};
 
-use crate::lane::{Lane, Submitter};
+use super::lane::{Lane, Lanes, Shared, lock};
 use crate::metrics::Metrics;
-
-/// What the lanes and the committer thread share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    lanes: Mutex<Vec<Arc<Lane>>>,
-    committer: OnceLock<Thread>,
-    /// What was handed over and is not yet on stable storage.
-    queued_bytes: AtomicUsize,
-    pub(crate) queue_bytes_max: usize,
-    stopping: AtomicBool,
-    failed: AtomicBool,
-}
 
 /// The thread that owns the WAL.
 #[derive(Debug)]
-pub struct Committer {
+pub(crate) struct Committer {
     shared: Arc<Shared>,
     thread: JoinHandle<Result<(), WalError>>,
 }
@@ -41,20 +29,13 @@ impl Committer {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         wal: Wal,
         queue_bytes_max: usize,
         metrics: Arc<Metrics>,
         on_failure: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            lanes: Mutex::default(),
-            committer: OnceLock::new(),
-            queued_bytes: AtomicUsize::new(0),
-            queue_bytes_max,
-            stopping: AtomicBool::new(false),
-            failed: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(queue_bytes_max));
         let state = Arc::clone(&shared);
         let run = move || {
             let result = Loop { wal, shared: &state, metrics, batch: Batch::default() }.run();
@@ -71,7 +52,7 @@ impl Committer {
     }
 
     /// What workers make their lanes from.
-    pub fn lanes(&self) -> Lanes {
+    pub(crate) fn lanes(&self) -> Lanes {
         Lanes(Arc::clone(&self.shared))
     }
 
@@ -79,7 +60,7 @@ impl Committer {
     ///
     /// # Errors
     /// What the WAL failed with, now or earlier.
-    pub fn stop(self) -> Result<(), WalError> {
+    pub(crate) fn stop(self) -> Result<(), WalError> {
         self.shared.stopping.store(true, Ordering::Release);
         self.thread.thread().unpark();
         self.thread
@@ -88,23 +69,7 @@ impl Committer {
     }
 }
 
-/// Makes lanes.
-#[derive(Clone, Debug)]
-pub struct Lanes(Arc<Shared>);
-
-impl Lanes {
-    /// The events that were taken and are not yet on stable storage.
-    pub fn unsynced(&self) -> u64 {
-        lock(&self.0.lanes).iter().map(|lane| lane.unsynced()).sum()
-    }
-
-    /// A lane for the calling worker; call it within the worker's event loop.
-    pub fn attach(&self) -> Submitter {
-        Submitter::attach(Arc::clone(&self.0))
-    }
-}
-
-/// What the committer thread does.
+/// The loop of the committer thread.
 struct Loop<'a> {
     wal: Wal,
     shared: &'a Shared,
@@ -192,40 +157,4 @@ impl Loop<'_> {
     fn show_position(&self) {
         self.metrics.position(self.wal.next_lsn().0, self.wal.segment(), self.wal.segment_bytes());
     }
-}
-
-impl Shared {
-    pub(crate) fn add(&self, lane: Arc<Lane>) {
-        lock(&self.lanes).push(lane);
-    }
-
-    pub(crate) fn wake_committer(&self) {
-        if let Some(committer) = self.committer.get() {
-            committer.unpark();
-        }
-    }
-
-    pub(crate) fn queued_bytes(&self) -> usize {
-        self.queued_bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn add_queued_bytes(&self, bytes: usize) {
-        self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    fn fail(&self) {
-        self.failed.store(true, Ordering::Release);
-        for lane in lock(&self.lanes).iter() {
-            lane.notify();
-        }
-    }
-}
-
-/// A lock whose holder panicked still guards sound data here: every change is one call.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::connection::{Connection, Limits};
+use crate::http::connection::{Connection, Limits};
+use crate::http::guarded::Stream;
 use crate::metrics::Metrics;
-use crate::stream::Stream;
 
 /// The longest and the shortest time between two looks.
 const TICK_MAX: Duration = Duration::from_millis(250);

@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::connection::Connection;
-use crate::sweep::Connections;
+use crate::http::connection::Connection;
+use crate::http::connections::Connections;
 
 /// What is read and thrown away after a last answer, so that the client gets to read the answer:
 /// closing with bytes unread resets the connection.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::History;
+use crate::status::history::History;
 
 /// A larger file is none of ours: a full one has some 90 KB.
 const BYTES_MAX: u64 = 1 << 20;
@@ -96,7 +96,7 @@ fn write(path: &Path, history: &History) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Point;
+    use crate::status::history::Point;
 
     #[test]
     fn what_was_saved_is_loaded_and_what_is_damaged_is_passed_over() {

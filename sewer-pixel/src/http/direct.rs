@@ -1,7 +1,7 @@
 //! Requests without a body, answered without actix-http's dispatcher.
 //!
 //! That is nearly all that a pixel gets: one whole head in one read, and no other request behind it.
-//! It is read where it lies ([`crate::simple`]) and answered through actix-http's own codec, which
+//! It is read where it lies ([`crate::http::simple`]) and answered through actix-http's own codec, which
 //! decodes the first request of a connection, and again one that is to be answered in another manner.
 //! What is saved is the dispatcher's state machine, which decodes four times and polls the handler
 //! three times for such a request, and its buffers: here all connections of a worker share theirs.
@@ -21,10 +21,10 @@ use actix_http::{Response, ServiceConfig};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::ReadBuf;
 
-use crate::connection::Connection;
-use crate::handler::{Begun, Handler};
-use crate::head::{Head, Headers};
-use crate::simple::{self, Manner, Simple};
+use crate::http::connection::Connection;
+use crate::http::handler::{Begun, Handler};
+use crate::http::simple::{self, Manner, Simple};
+use crate::request::head::{Head, Headers};
 
 /// What is read at once; a request that fills it is not of the simple kind.
 const READ_BYTES: usize = 16 << 10;

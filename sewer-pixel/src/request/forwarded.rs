@@ -8,7 +8,7 @@ use actix_http::header::{
 };
 
 use crate::config::ForwardedHeaders;
-use crate::head::Headers;
+use crate::request::head::Headers;
 
 /// What was said; each part may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! It is built on actix-http, the layer below actix-web: there is one handler and nothing to route.
 //! A connection first says whom it stands for (PROXY protocol) and becomes encrypted (TLS), if
-//! either is configured. Then simple requests are answered at once ([`crate::direct`]); when another
+//! either is configured. Then simple requests are answered at once ([`crate::http::direct`]); when another
 //! one comes, the HTTP dispatcher has the connection until it is idle, through a stream that keeps
 //! the limits.
 
@@ -21,17 +21,18 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::commit::Lanes;
 use crate::config::Config;
-use crate::connection::Connection;
-use crate::direct::{Direct, Left};
-use crate::handler::Handler;
+use crate::http::connection::Connection;
+use crate::http::connections::{Connections, Open};
+use crate::http::direct::{Direct, Left};
+use crate::http::guarded::{Guarded, Stream};
+use crate::http::handler::Handler;
 use crate::metrics::Metrics;
+use crate::net::proxy;
+use crate::net::tls::Tls;
 use crate::policy::current::{Current, Policies};
-use crate::proxy;
-use crate::stream::{Guarded, Stream};
-use crate::sweep::{Connections, Open};
-use crate::tls::Tls;
+use crate::wal::lane::Lanes;
+use crate::wal::submit::Submitter;
 
 /// How long a client may take to close a connection that was closed here.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -139,9 +140,9 @@ async fn worker(
     stopping: watch::Receiver<bool>,
 ) -> Result<impl Service<TcpStream, Response = (), Error = ()>, ()> {
     let metrics = Arc::clone(&shared.metrics);
-    let connections = Connections::start(config.connection_limits(), metrics, stopping);
+    let connections = Connections::start((&config.pixel).into(), metrics, stopping);
     let handler = Rc::new(Handler {
-        submitter: shared.lanes.attach(),
+        submitter: Submitter::attach(&shared.lanes),
         metrics: Arc::clone(&shared.metrics),
         connections: Rc::clone(&connections),
         policy: shared.policies.follow(),

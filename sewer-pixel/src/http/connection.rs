@@ -1,11 +1,11 @@
 //! What is known of a connection, and the limits that it is held to.
 //!
 //! A connection is in one [`Phase`] at a time; how long it may stay there is a limit of the
-//! configuration. Times are kept by the clock of [`crate::sweep`], which moves in ticks, so that a
+//! configuration. Times are kept by the clock of [`crate::http::connections`], which moves in ticks, so that a
 //! request costs no timer and no look at a clock: a limit is kept to within a tick or two.
 //!
 //! What a connection may send before its request is complete is limited as well. Only the stream
-//! sees bytes ([`crate::stream`]), and only the handler sees requests; both tell it here.
+//! sees bytes ([`crate::http::guarded`]), and only the handler sees requests; both tell it here.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -14,11 +14,13 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use actix_http::StatusCode;
+use bytesize::ByteSize;
 use memchr::memmem;
 
-use crate::intake;
+use crate::config::PixelConfig;
+use crate::http::guarded::Stream;
+use crate::http::intake;
 use crate::metrics::Metrics;
-use crate::stream::Stream;
 
 /// How many requests are read ahead, about. A decoded one takes seven kilobytes, however small it was.
 const READ_AHEAD: usize = 64;
@@ -93,6 +95,24 @@ pub struct Limits {
     pub uri_bytes_max: usize,
     /// The requests of one connection; 0 is no limit.
     pub requests_max: u64,
+}
+
+impl From<&PixelConfig> for Limits {
+    fn from(config: &PixelConfig) -> Self {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            keep_alive: config.keep_alive,
+            header_timeout: config.header_timeout,
+            body_timeout: config.body_timeout,
+            head_bytes_max: bytes(config.max_head_bytes),
+            uri_bytes_max: bytes(config.max_uri_bytes),
+            // Without keep-alive, the first request of a connection is its last.
+            requests_max: match config.keep_alive {
+                Duration::ZERO => 1,
+                _ => config.max_requests_per_connection,
+            },
+        }
+    }
 }
 
 /// A connection, shared by its stream, its requests and the sweep.

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
 
-use crate::connection::Connection;
-use crate::stream::Stream;
+use crate::http::connection::Connection;
+use crate::http::guarded::Stream;
 
 /// The longest header of version 1, with its line break.
 const V1_BYTES_MAX: usize = 107;

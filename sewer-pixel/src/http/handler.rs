@@ -10,15 +10,15 @@ use actix_http::{ConnectionType, Request, Response, StatusCode};
 use sewer_wal::Event;
 
 use crate::config::{Ack, OnFull};
-use crate::connection::Connection;
-use crate::head::Head;
-use crate::intake::{self, Body};
-use crate::lane::{Durable, SubmitError, Submitter};
+use crate::http::connection::Connection;
+use crate::http::connections::Connections;
+use crate::http::intake::{self, Body};
 use crate::metrics::{InFlight, Metrics, State};
-use crate::policy::answer::Answer;
+use crate::policy::Plan;
+use crate::policy::answer::{Answer, Unrecorded};
 use crate::policy::current::Current;
-use crate::policy::{Plan, Unrecorded};
-use crate::sweep::Connections;
+use crate::request::head::Head;
+use crate::wal::submit::{Durable, SubmitError, Submitter};
 
 /// What one worker needs for a request.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use actix_http::header::{CONTENT_LENGTH, UPGRADE};
 use actix_http::{HttpMessage as _, Method, Payload, Request, StatusCode};
 use futures_util::StreamExt as _;
 
-use crate::connection::Limits;
-use crate::head::Head;
+use crate::http::connection::Limits;
+use crate::request::head::Head;
 
 /// Whether a request is within the limits.
 ///

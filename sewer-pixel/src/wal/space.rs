@@ -11,24 +11,15 @@ use sewer_ops::periodic::Periodic;
 use sewer_ops::reload::Live;
 use sewer_wal::{Layout, WalError, space};
 
-use crate::config::Config;
+use crate::config::{Config, WalConfig};
 use crate::metrics::Metrics;
 
 /// How often to look. At 100 MB/s of events 25 MB come in between, far below the default reserve.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// What may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The free space below which the disk counts as full, in bytes.
-    pub min_free_bytes: u64,
-    /// The size of the WAL above which the disk counts as full, in bytes.
-    pub max_bytes: Option<u64>,
-}
-
 /// The watching thread; it ends when this is dropped.
 #[derive(Debug)]
-pub struct SpaceWatch {
+pub(crate) struct SpaceWatch {
     _thread: Periodic,
 }
 
@@ -37,7 +28,7 @@ impl SpaceWatch {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(
+    pub(crate) fn start(
         layout: Layout,
         config: Arc<Live<Config>>,
         metrics: Arc<Metrics>,
@@ -57,44 +48,53 @@ struct Watch {
 
 impl Watch {
     fn look(&mut self) {
-        let limits = self.config.get().limits();
-        match self.measure(&limits) {
+        let config = self.config.get();
+        let (min_free_bytes, max_bytes) = limits(&config.wal);
+        match self.measure(max_bytes.is_some()) {
             Ok((free_bytes, used_bytes)) => {
                 let over = |max| used_bytes.is_some_and(|used| used >= max);
-                let is_full =
-                    free_bytes < limits.min_free_bytes || limits.max_bytes.is_some_and(over);
+                let is_full = free_bytes < min_free_bytes || max_bytes.is_some_and(over);
                 self.metrics.space(free_bytes, is_full);
-                self.tell(&limits, is_full, free_bytes, used_bytes);
+                self.tell(&config.wal, is_full, free_bytes, used_bytes);
             }
             // What cannot be measured is not full; a write that fails says so by itself.
             Err(error) => tracing::warn!(%error, "cannot tell the free space"),
         }
     }
 
-    fn measure(&self, limits: &Limits) -> Result<(u64, Option<u64>), WalError> {
+    fn measure(&self, used_too: bool) -> Result<(u64, Option<u64>), WalError> {
         let free_bytes = space::free_bytes(self.layout.root())?;
-        let used_bytes = match limits.max_bytes {
-            Some(_) => Some(space::used_bytes(&self.layout)?),
-            None => None,
-        };
+        let used_bytes = if used_too { Some(space::used_bytes(&self.layout)?) } else { None };
         Ok((free_bytes, used_bytes))
     }
 
-    fn tell(&mut self, limits: &Limits, is_full: bool, free_bytes: u64, used_bytes: Option<u64>) {
+    fn tell(
+        &mut self,
+        config: &WalConfig,
+        is_full: bool,
+        free_bytes: u64,
+        used_bytes: Option<u64>,
+    ) {
         if is_full == self.was_full {
             return;
         }
         self.was_full = is_full;
         if is_full {
+            let (min_free_bytes, max_bytes) = limits(config);
             tracing::error!(
                 free_bytes,
-                min_free_bytes = limits.min_free_bytes,
+                min_free_bytes,
                 used_bytes,
-                max_bytes = limits.max_bytes,
+                max_bytes,
                 "the disk is full: no event is taken until the shipper or you free space"
             );
         } else {
             tracing::info!(free_bytes, used_bytes, "there is space again; taking events");
         }
     }
+}
+
+/// The free bytes below which, and the size of the WAL above which, the disk counts as full.
+fn limits(config: &WalConfig) -> (u64, Option<u64>) {
+    (config.min_free_bytes.as_u64(), config.max_bytes.map(|size| size.as_u64()))
 }

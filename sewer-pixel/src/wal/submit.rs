@@ -1,4 +1,4 @@
-//! A worker's way to the committer.
+//! A worker's side of its lane to the committer.
 //!
 //! The events that one turn of the worker's event loop brings are encoded into a batch of the
 //! worker's own, without a lock. At the end of the turn they go to the committer together, and the
@@ -14,22 +14,21 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use futures_util::task::AtomicWaker;
 use sewer_wal::{Batch, Event};
 use thiserror::Error;
 
-use crate::commit::{Shared, lock};
+use super::lane::{Lane, Lanes, Shared, lock};
 
 /// The size at which a lane begins another batch. Above it one fsync gains nothing.
 const LANE_BATCH_BYTES: usize = 512 << 10;
 
 /// Why an event was not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum SubmitError {
+pub(crate) enum SubmitError {
     /// More is waiting for the disk than `pixel.queue_bytes` allows.
     #[error("too many events wait for the disk")]
     Overloaded,
@@ -41,48 +40,9 @@ pub enum SubmitError {
     Closed,
 }
 
-/// The meeting point of one worker and the committer.
-#[derive(Debug, Default)]
-pub(crate) struct Lane {
-    pub(crate) inbox: Mutex<Inbox>,
-    submitted: AtomicU64,
-    durable: AtomicU64,
-    /// Wakes the task that ends the worker's turns.
-    waker: AtomicWaker,
-}
-
-/// What was handed over and not yet taken.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    /// Batches in order, each with the number of the lane's last event in it.
-    pub(crate) batches: VecDeque<(Batch, u64)>,
-    /// An emptied batch whose memory can be used again.
-    pub(crate) reusable: Batch,
-}
-
-impl Lane {
-    /// Its events that are not yet on stable storage.
-    pub(crate) fn unsynced(&self) -> u64 {
-        // In this order: what becomes durable in between is then not counted below zero.
-        let durable = self.durable.load(Ordering::Acquire);
-        self.submitted.load(Ordering::Acquire) - durable
-    }
-
-    /// Its events up to this one are on stable storage.
-    pub(crate) fn set_durable(&self, through: u64) {
-        self.durable.store(through, Ordering::Release);
-        self.notify();
-    }
-
-    /// Makes the worker look at what was stored before.
-    pub(crate) fn notify(&self) {
-        self.waker.wake();
-    }
-}
-
 /// A worker's end of its lane.
 #[derive(Debug)]
-pub struct Submitter {
+pub(crate) struct Submitter {
     shared: Arc<Shared>,
     lane: Arc<Lane>,
     turn: Rc<RefCell<Turn>>,
@@ -90,14 +50,14 @@ pub struct Submitter {
 
 impl Submitter {
     /// A lane for the calling worker, in whose event loop this must be called.
-    pub(crate) fn attach(shared: Arc<Shared>) -> Self {
-        let lane = Arc::new(Lane::default());
-        shared.add(Arc::clone(&lane));
+    pub(crate) fn attach(lanes: &Lanes) -> Self {
+        let (shared, lane) = (Arc::clone(&lanes.0), Arc::new(Lane::default()));
+        lock(&shared.lanes).push(Arc::clone(&lane));
         let turn = Rc::new(RefCell::new(Turn::default()));
         let submitter = Self { shared, lane, turn };
         let (shared, lane) = (Arc::clone(&submitter.shared), Arc::clone(&submitter.lane));
         let turn = Rc::clone(&submitter.turn);
-        // It is woken by the first event of a turn, behind all that is ready in this turn.
+        // Woken by a turn's first event, so polled after every task that was ready before it.
         actix_web::rt::spawn(poll_fn(move |cx| -> Poll<()> {
             lane.waker.register(cx.waker());
             turn.borrow_mut().end(&shared, &lane, cx);
@@ -110,12 +70,13 @@ impl Submitter {
     ///
     /// # Errors
     /// [`SubmitError`]; the event is then not recorded.
-    pub fn submit(&self, event: &Event<'_>) -> Result<Durable<'_>, SubmitError> {
+    pub(crate) fn submit(&self, event: &Event<'_>) -> Result<Durable<'_>, SubmitError> {
         if self.shared.has_failed() {
             return Err(SubmitError::Closed);
         }
         let mut turn = self.turn.borrow_mut();
-        let waiting_bytes = self.shared.queued_bytes() + turn.batch.event_bytes();
+        let waiting_bytes =
+            self.shared.queued_bytes.load(Ordering::Relaxed) + turn.batch.event_bytes();
         if waiting_bytes > self.shared.queue_bytes_max {
             return Err(SubmitError::Overloaded);
         }
@@ -176,7 +137,7 @@ impl Turn {
         let was_empty = {
             let mut inbox = lock(&lane.inbox);
             // Under the lock: the committer must not subtract what has not been added yet.
-            shared.add_queued_bytes(self.batch.event_bytes());
+            shared.queued_bytes.fetch_add(self.batch.event_bytes(), Ordering::Relaxed);
             let was_empty = inbox.batches.is_empty();
             match inbox.batches.back_mut() {
                 Some((batch, through)) if batch.framed_bytes() < LANE_BATCH_BYTES => {
@@ -227,7 +188,7 @@ impl Turn {
 
 /// Completes when an event is on stable storage. Dropping it does not take the event back.
 #[derive(Debug)]
-pub struct Durable<'a> {
+pub(crate) struct Durable<'a> {
     turn: &'a RefCell<Turn>,
     number: u64,
 }

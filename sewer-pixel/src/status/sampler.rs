@@ -9,11 +9,11 @@ use sewer_ops::periodic::Periodic;
 use sewer_wal::footer::Footer;
 use sewer_wal::{Layout, Lsn, WalError, sealed, space};
 
-use crate::history::{History, Point};
-use crate::history_file::HistoryFile;
-use crate::latency::Latencies;
+use crate::metrics::latency::Latencies;
 use crate::metrics::{Backlog, Metrics, Totals};
-use crate::rates::Rates;
+use crate::status::history::{History, Point};
+use crate::status::history_file::HistoryFile;
+use crate::status::rates::Rates;
 
 /// How often it looks.
 const INTERVAL: Duration = Duration::from_secs(5);
