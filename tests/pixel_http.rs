@@ -108,7 +108,9 @@ fn what_is_over_a_limit_is_told_so_and_not_recorded() {
         let head = "POST /?b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
         format!("{head}{length:x}\r\n{body}\r\n0\r\n\r\n").into_bytes()
     };
-    let many = format!("GET /?m HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(100));
+    let headers = |count: usize| {
+        format!("GET /?m HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(count)).into()
+    };
     for (request, status) in [
         (get(1000, 10), 204),
         (get(1001, 10), 414),
@@ -118,7 +120,8 @@ fn what_is_over_a_limit_is_told_so_and_not_recorded() {
         (get(10, 4096), 431),
         (get(10, 60_000), 431),
         (get(10, 1_000_000), 431),
-        (many.into(), 431),
+        (headers(600), 204),
+        (headers(800), 431),
         (post(100), 204),
         (post(101), 413),
         (post(1_000_000), 413),
@@ -138,7 +141,7 @@ fn what_is_over_a_limit_is_told_so_and_not_recorded() {
             assert!(connection.is_closed(), "{what}");
         }
     }
-    assert_eq!(pixel.dump().len(), 8, "what was answered 204, and nothing else");
+    assert_eq!(pixel.dump().len(), 10, "what was answered 204, and nothing else");
     let metrics = pixel.metrics();
     for (code, count) in [("414", "3"), ("431", "4"), ("413", "4")] {
         let name = format!("sewer_pixel_responses_total{{code=\"{code}\"}}");
@@ -297,23 +300,74 @@ fn a_request_gets_the_same_answer_and_event_in_one_piece_and_in_two() {
 }
 
 #[test]
-fn what_follows_a_change_of_protocol_is_no_request() {
+fn another_protocol_is_not_taken_up_and_the_connection_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let pixel = Pixel::started(BINARY, directory.path(), &["pixel.header_timeout=1s"]);
-    for request in [
-        "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n",
-        "GET /p HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-        "GET /p HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nContent-Length: 5\r\n\r\n",
+    let pixel = Pixel::started(BINARY, directory.path(), &[]);
+    for lines in [
+        "Connection: upgrade\r\n",
+        "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    ] {
+        for (method, body) in [("GET", ""), ("POST", "Content-Length: 1\r\n\r\nx")] {
+            let rest = if body.is_empty() { "\r\n" } else { body };
+            let request = format!("{method} /p?u HTTP/1.1\r\nHost: h\r\n{lines}{rest}");
+            let mut connection = open(&pixel);
+            for _ in 0..3 {
+                let response = connection.request(request.as_bytes()).unwrap();
+                assert_eq!(response.status, 204, "{request}");
+                assert_eq!(response.header("connection"), None, "{}", response.head);
+                assert_eq!(response.header("upgrade"), None, "{}", response.head);
+            }
+        }
+    }
+    assert_eq!(pixel.dump().len(), 18);
+}
+
+#[test]
+fn a_tunnel_is_refused_and_what_follows_is_no_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &[]);
+    let mut connection = open(&pixel);
+    let connect = b"CONNECT mail.example:25 HTTP/1.1\r\nHost: mail.example\r\n\r\n";
+    connection.send(&[connect, GET].concat()).unwrap();
+    assert_eq!(connection.receive().unwrap().status, 400);
+    assert_eq!(connection.rest().unwrap(), b"");
+    assert_eq!(pixel.dump().len(), 0);
+}
+
+#[test]
+fn each_answer_of_a_pipeline_is_framed_by_its_own_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &["pixel.response=gif"]);
+    let get = "GET /p HTTP/1.1\r\nHost: h\r\n\r\n";
+    let head = "HEAD /p HTTP/1.1\r\nHost: h\r\n\r\n";
+    let close = "GET /p HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let old = "GET /p HTTP/1.0\r\n\r\n";
+    let robots = "GET /robots.txt HTTP/1.1\r\nHost: h\r\n\r\n";
+    for (requests, answers) in [
+        (vec![head, get, head, robots], vec!["head", "body", "head", "body"]),
+        (vec![get, head, get], vec!["body", "head", "body"]),
+        (vec![get, get, get, close], vec!["body", "body", "body", "close"]),
+        (vec![get, close, get], vec!["body", "close"]),
+        (vec![get, old, get], vec!["body", "close"]),
     ] {
         let mut connection = open(&pixel);
-        connection.send(request.as_bytes()).unwrap();
-        let response = connection.receive().unwrap();
-        assert_eq!(response.status, 204, "{request}");
-        // The client may send on; none of it counts.
-        let _ = connection.send(GET);
-        assert_eq!(connection.rest().unwrap(), b"", "{request}");
+        connection.send(requests.concat().as_bytes()).unwrap();
+        for (number, answer) in answers.iter().enumerate() {
+            let what = format!("answer {number} to {requests:?}");
+            let receive =
+                if *answer == "head" { Connection::receive_head } else { Connection::receive };
+            let response = receive(&mut connection).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(response.head.starts_with("HTTP/1.1 200 OK\r\n"), "{what}: {}", response.head);
+            let closes = response.header("connection") == Some("close");
+            assert_eq!(closes, *answer == "close", "{what}: {}", response.head);
+        }
+        if answers.last() == Some(&"close") {
+            assert!(connection.is_closed(), "{requests:?}");
+        } else {
+            assert_eq!(connection.request(close.as_bytes()).unwrap().status, 200, "{requests:?}");
+        }
     }
-    assert_eq!(pixel.dump().len(), 3);
 }
 
 #[test]

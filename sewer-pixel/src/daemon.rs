@@ -16,9 +16,10 @@ use sewer_wal::{Layout, Wal};
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::http::server::{PixelServer, Shared};
+use crate::http::server::PixelServer;
+use crate::http::worker::Shared;
 use crate::metrics::{Metrics, State};
-use crate::net::listen::{Listening, inherit_or_listen, listen};
+use crate::net::listen::{inherit_or_listen, listen};
 use crate::net::tls::{Tls, TlsWatch};
 use crate::policy::Policy;
 use crate::policy::current::Policies;
@@ -38,8 +39,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let metrics = Arc::new(Metrics::new());
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
-    let Listening { listener, is_inherited } =
-        inherit_or_listen(config.pixel.listen, "pixel.listen")?;
+    let listening = inherit_or_listen(config.pixel.listen, config.workers(), "pixel.listen")?;
     let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
@@ -76,8 +76,10 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         metrics: Arc::clone(&metrics),
         tls,
         policies: Arc::clone(&policies),
+        refusals: Arc::default(),
     };
-    let pixel = PixelServer::start(listener, is_inherited, &config, shared)
+    let connections_max = config.pixel.max_connections;
+    let pixel = PixelServer::start(listening, connections_max, &config, &shared)
         .context("start the pixel port")?;
     let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
     metrics.set_state(State::Serving);
@@ -88,7 +90,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     serve(&mut signals, reloader, &failed).await?;
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
-    drain(&mut signals, &live.get(), &failed, pixel).await?;
+    drain(&mut signals, &live.get(), &failed, pixel).await;
     drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
@@ -120,28 +122,20 @@ async fn serve(
 /// Serves on while load balancers notice that the status is 503, then takes no more connections and
 /// waits for those that are open. A further signal hurries: what is not answered then never is, and
 /// its event may be recorded or not.
-async fn drain(
-    signals: &mut Signals,
-    config: &Config,
-    failed: &Notify,
-    pixel: PixelServer,
-) -> anyhow::Result<()> {
-    let port = pixel.abort_handle();
+async fn drain(signals: &mut Signals, config: &Config, failed: &Notify, pixel: PixelServer) {
     let gently = async {
         tokio::select! {
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
             () = failed.notified() => {}
         }
-        pixel.stop().await.context("pixel port")
+        // When this is dropped, the port and every connection are closed: no event comes after that,
+        // so that the committer finds an end.
+        pixel.stop().await;
     };
     tokio::select! {
-        result = gently => result,
+        () = gently => {}
         signal = signals.stop() => {
             tracing::warn!(signal, "asked again to stop; not waiting for open connections");
-            // Closes the port and every connection: no event comes after this, so that the
-            // committer finds an end.
-            port.abort();
-            Ok(())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pixel's configuration, as operators write it in `pixel.toml`.
 
 mod answers;
+mod client;
 mod events;
 
 use std::net::SocketAddr;
@@ -14,7 +15,8 @@ use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
 use sewer_wal::WalOptions;
 
-pub use self::answers::{Ack, AllowOrigin, CorsConfig, ForwardedHeaders, Response, RouteConfig};
+pub use self::answers::{Ack, AllowOrigin, BodyRule, CorsConfig, Response, RouteConfig};
+pub use self::client::{ClientIp, ForwardedHeaders, is_header_name};
 pub use self::events::{
     CookieConfig, DropConfig, EventConfig, Honour, IpRule, PrivacyConfig, SameSite,
 };
@@ -87,6 +89,8 @@ pub struct PixelConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Which of their headers are.
     pub forwarded_headers: ForwardedHeaders,
+    /// Where the client's address is in them, or the header that has it.
+    pub client_ip: ClientIp,
     /// What requests are answered, unless their route says otherwise.
     pub response: Response,
     /// Whether `/robots.txt`, `/favicon.ico` and `/crossdomain.xml` are answered as what they are.
@@ -173,6 +177,7 @@ impl Default for PixelConfig {
             proxy_protocol: false,
             trusted_proxies: private_networks(),
             forwarded_headers: ForwardedHeaders::default(),
+            client_ip: ClientIp::default(),
             response: Response::default(),
             well_known: true,
             tls: None,

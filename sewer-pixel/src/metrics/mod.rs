@@ -6,7 +6,7 @@ mod stats;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use actix_http::StatusCode;
+use actix_web::http::StatusCode;
 use prometheus::core::{Collector, Metric};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
@@ -33,7 +33,6 @@ impl State {
     const ALL: [Self; 4] = [Self::Starting, Self::Serving, Self::Draining, Self::Failed];
 
     /// Its name in `/stats`.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -184,7 +183,6 @@ impl Metrics {
     }
 
     /// The registry behind `/metrics`.
-    #[must_use]
     pub fn registry(&self) -> Registry {
         self.registry.clone()
     }
@@ -197,26 +195,22 @@ impl Metrics {
     }
 
     /// What the pixel is doing.
-    #[must_use]
     pub fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::Acquire))]
     }
 
     /// The steps of the commit path: what the watchdog listens to.
-    #[must_use]
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
     }
 
     /// A request has come; the guard counts it until it is dropped.
-    #[must_use]
     pub fn request(&self) -> InFlight<'_> {
         self.in_flight.inc();
         InFlight(&self.in_flight)
     }
 
     /// The requests being answered.
-    #[must_use]
     pub fn in_flight(&self) -> i64 {
         self.in_flight.get()
     }
@@ -227,7 +221,6 @@ impl Metrics {
     }
 
     /// The open connections.
-    #[must_use]
     pub fn connections(&self) -> i64 {
         self.connections.get()
     }
@@ -272,7 +265,6 @@ impl Metrics {
     }
 
     /// Whether the disk is too full for another event.
-    #[must_use]
     pub fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Acquire)
     }
@@ -306,7 +298,6 @@ impl Metrics {
     }
 
     /// What has been counted since the start.
-    #[must_use]
     pub fn totals(&self) -> Totals {
         let answered: u64 = self.answered.iter().map(|(_, counter)| counter.get()).sum();
         let requests: u64 = labelled(&self.responses).map(|(_, count)| count).sum();
@@ -320,7 +311,6 @@ impl Metrics {
     }
 
     /// How long commits have taken since the start.
-    #[must_use]
     pub fn commits(&self) -> Latencies {
         let metric = self.commit_seconds.metric();
         let histogram = metric.get_histogram();

@@ -1,5 +1,6 @@
-//! Where connections come from: [`listen`] the sockets, [`proxy`] and [`tls`] what comes before HTTP.
+//! Where connections come from: [`listen`] the sockets, [`tls`] the certificate, [`stream`] the bytes of a
+//! connection, plain or encrypted.
 
 pub(crate) mod listen;
-pub mod proxy;
+pub(crate) mod stream;
 pub(crate) mod tls;

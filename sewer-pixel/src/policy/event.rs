@@ -1,10 +1,9 @@
 //! From a request to an event. Bytes stay as received; nothing is decoded.
 //!
 //! The rules are the older server's, mended: `ip` is what a trusted proxy says, else the peer;
-//! `host` likewise, else Host, without its port; of Referer, User-Agent and Cookie the first header
+//! `host` likewise, else the target's, else Host, without its port; of Referer, User-Agent and Cookie the first header
 //! counts.
 
-use actix_http::header::{COOKIE, HOST, REFERER, USER_AGENT};
 use sewer_wal::Event;
 
 use crate::request::forwarded::Forwarded;
@@ -19,16 +18,17 @@ pub fn event<'a>(
     timestamp_ms: i64,
 ) -> Event<'a> {
     let headers = head.headers;
-    let host = forwarded.host.or_else(|| headers.get(&HOST));
+    // RFC 9112, 3.2.2: the authority of the target counts, and Host does not.
+    let host = forwarded.host.or(head.authority).or_else(|| headers.get("host"));
     Event {
         timestamp_ms,
-        ip: forwarded.client.or(peer.address()),
+        ip: Some(forwarded.client.unwrap_or(peer.address())),
         host: host.map(without_port),
-        request_path: Some(head.path.as_bytes()),
-        query_string: head.query.map(str::as_bytes),
-        referer: headers.get(&REFERER),
-        user_agent: headers.get(&USER_AGENT),
-        cookies: headers.get(&COOKIE),
+        request_path: Some(head.path),
+        query_string: head.query,
+        referer: headers.get("referer"),
+        user_agent: headers.get("user-agent"),
+        cookies: headers.get("cookie"),
         extra: Vec::new(),
     }
 }
@@ -48,74 +48,73 @@ fn without_port(host: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ForwardedHeaders;
-    use actix_http::Request;
-    use actix_http::test::TestRequest;
+    use crate::config::{ClientIp, ForwardedHeaders};
+    use crate::request::forwarded::Rules;
+    use crate::request::head::with_head;
 
-    const PROXIES: &str = "10.0.0.0/8";
-
-    fn request(headers: &[(&'static str, &'static str)], uri: &str) -> Request {
-        let mut request = TestRequest::with_uri(uri);
-        for header in headers {
-            request.append_header(*header);
-        }
-        request.finish()
-    }
-
-    fn event<'a>(request: &'a Request, peer: &'a Peer, timestamp_ms: i64) -> Event<'a> {
-        let head = Head::of(request, false);
-        let forwarded = Forwarded::from(head.headers, ForwardedHeaders::Any);
-        let forwarded = if peer.is_trusted() { forwarded } else { Forwarded::default() };
-        super::event(&head, peer, &forwarded, timestamp_ms)
-    }
-
-    fn peer(address: &str) -> Peer {
-        Peer::new(Some(address.parse().unwrap()), &[PROXIES.parse().unwrap()])
+    /// Looks at the event of a head from a peer.
+    fn event(text: &str, peer: &str, look: impl FnOnce(&Event<'_>)) {
+        let proxies: Box<[_]> = Box::new(["10.0.0.0/8".parse().unwrap()]);
+        let peer = Peer::new(peer.parse().unwrap(), &proxies);
+        let headers = ForwardedHeaders::Any;
+        let rules = Rules { headers, client_ip: ClientIp::Nearest, proxies };
+        with_head(text, |head| {
+            let forwarded = Forwarded::from(head.headers, &rules);
+            let forwarded = if peer.is_trusted() { forwarded } else { Forwarded::default() };
+            look(&super::event(head, &peer, &forwarded, 5));
+        });
     }
 
     #[test]
     fn fields_are_raw_and_absent_is_not_empty() {
-        let request = request(&[("user-agent", ""), ("cookie", "a=1")], "/a%20b?x=%41&");
-        let from = peer("192.0.2.7:1");
-        let event = event(&request, &from, 5);
-        assert_eq!(event.timestamp_ms, 5);
-        assert_eq!(event.ip, Some(&b"192.0.2.7"[..]));
-        assert_eq!(event.request_path, Some(&b"/a%20b"[..]));
-        assert_eq!(event.query_string, Some(&b"x=%41&"[..]));
-        assert_eq!(event.user_agent, Some(&b""[..]));
-        assert_eq!(event.cookies, Some(&b"a=1"[..]));
-        assert_eq!((event.host, event.referer), (None, None));
+        let text = "GET /a%20b?x=%41& HTTP/1.0\r\nUser-Agent:\r\nCookie: a=1\r\n";
+        event(text, "192.0.2.7:1", |event| {
+            assert_eq!(event.timestamp_ms, 5);
+            assert_eq!(event.ip, Some(&b"192.0.2.7"[..]));
+            assert_eq!(event.request_path, Some(&b"/a%20b"[..]));
+            assert_eq!(event.query_string, Some(&b"x=%41&"[..]));
+            assert_eq!(event.user_agent, Some(&b""[..]));
+            assert_eq!(event.cookies, Some(&b"a=1"[..]));
+            assert_eq!((event.host, event.referer), (None, None));
+        });
     }
 
     #[test]
     fn the_first_header_of_a_name_counts() {
-        let request = request(&[("referer", "one"), ("referer", "two")], "/");
-        assert_eq!(event(&request, &peer("192.0.2.7:1"), 0).referer, Some(&b"one"[..]));
+        let text = "GET / HTTP/1.0\r\nReferer: one\r\nReferer: two\r\n";
+        event(text, "192.0.2.7:1", |event| assert_eq!(event.referer, Some(&b"one"[..])));
+    }
+
+    #[test]
+    fn the_target_says_the_host_before_the_host_header_does() {
+        let text = "GET http://a.example:81/p HTTP/1.1\r\nHost: b.example\r\n";
+        event(text, "192.0.2.7:1", |event| {
+            assert_eq!(event.host, Some(&b"a.example"[..]));
+            assert_eq!(event.request_path, Some(&b"/p"[..]));
+        });
     }
 
     #[test]
     fn forwarded_headers_count_only_from_a_trusted_proxy() {
-        let headers = [
-            ("x-forwarded-for", " 2001:db8::1 , 10.1.1.1"),
-            ("x-forwarded-host", "example.org:8443"),
-            ("host", "inner:80"),
-        ];
-        let request = request(&headers, "/");
-        let proxy = peer("10.0.0.1:1");
-        let trusted = event(&request, &proxy, 0);
-        assert_eq!(trusted.ip, Some(&b"2001:db8::1"[..]));
-        assert_eq!(trusted.host, Some(&b"example.org"[..]));
-        let stranger = peer("192.0.2.7:1");
-        let untrusted = event(&request, &stranger, 0);
-        assert_eq!(untrusted.ip, Some(&b"192.0.2.7"[..]));
-        assert_eq!(untrusted.host, Some(&b"inner"[..]));
+        let text = "GET http://target.example/ HTTP/1.1\r\nX-Forwarded-For: 2001:db8::1 , 10.1.1.1\r\n\
+            X-Forwarded-Host: example.org:8443\r\nHost: inner:80\r\n";
+        event(text, "10.0.0.1:1", |event| {
+            assert_eq!(event.ip, Some(&b"2001:db8::1"[..]));
+            assert_eq!(event.host, Some(&b"example.org"[..]));
+        });
+        event(text, "192.0.2.7:1", |event| {
+            assert_eq!(event.ip, Some(&b"192.0.2.7"[..]));
+            assert_eq!(event.host, Some(&b"target.example"[..]));
+        });
     }
 
     #[test]
     fn an_ipv4_peer_on_an_ipv6_socket_is_an_ipv4_address() {
-        let from = peer("[::ffff:10.0.0.1]:1");
-        assert!(from.is_trusted());
-        assert_eq!(event(&request(&[], "/"), &from, 0).ip, Some(&b"10.0.0.1"[..]));
+        let text = "GET / HTTP/1.0\r\nX-Forwarded-Host: h\r\n";
+        event(text, "[::ffff:10.0.0.1]:1", |event| {
+            assert_eq!(event.ip, Some(&b"10.0.0.1"[..]));
+            assert_eq!(event.host, Some(&b"h"[..]), "and it is trusted as one");
+        });
     }
 
     #[test]

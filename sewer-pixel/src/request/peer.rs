@@ -58,29 +58,31 @@ impl AddressText {
 /// Who sent a request, as far as the connection tells.
 #[derive(Debug)]
 pub struct Peer {
-    text: Option<AddressText>,
+    text: AddressText,
     is_trusted: bool,
 }
 
 impl Peer {
     /// The peer of a connection; an IPv4-mapped IPv6 address counts as IPv4.
-    pub fn new(address: Option<SocketAddr>, trusted_proxies: &[IpNet]) -> Self {
-        let ip = address.map(|address| address.ip().to_canonical());
-        Self {
-            text: ip.map(AddressText::new),
-            is_trusted: ip.is_some_and(|ip| trusted_proxies.iter().any(|net| net.contains(&ip))),
-        }
+    pub fn new(address: SocketAddr, proxies: &[IpNet]) -> Self {
+        let ip = address.ip().to_canonical();
+        Self { text: AddressText::new(ip), is_trusted: is_in(ip, proxies) }
     }
 
-    /// Its address, if it has one.
-    pub fn address(&self) -> Option<&[u8]> {
-        self.text.as_ref().map(AddressText::as_bytes)
+    /// Its address.
+    pub fn address(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 
     /// Whether it is a trusted proxy.
     pub const fn is_trusted(&self) -> bool {
         self.is_trusted
     }
+}
+
+/// Whether an address, which is no IPv4-mapped one, is in one of the networks.
+pub fn is_in(ip: IpAddr, networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.contains(&ip))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! - [`logging`] the log on standard error
 //! - [`metrics`] metrics made and registered in one step
 //! - [`status`] the status port: health, metrics, statistics; [`access`] who may see them
+//! - [`proxy`] the PROXY protocol
 //! - [`signals`] when to stop, when to reload; [`supervisor`] what systemd is told
 //! - [`periodic`] a thread that looks at something now and then
 //! - [`check`] the lines of `--check`
@@ -16,6 +17,7 @@ pub mod logging;
 pub mod metrics;
 pub mod periodic;
 pub mod program;
+pub mod proxy;
 pub mod reload;
 pub mod signals;
 pub mod status;

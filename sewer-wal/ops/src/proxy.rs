@@ -9,9 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 use thiserror::Error;
 use tokio::io::AsyncReadExt as _;
-
-use crate::http::connection::Connection;
-use crate::http::guarded::Stream;
+use tokio::net::TcpStream;
 
 /// The longest header of version 1, with its line break.
 const V1_BYTES_MAX: usize = 107;
@@ -30,9 +28,6 @@ pub enum ProxyError {
     /// It does not begin with a header, or with one that is malformed.
     #[error("no PROXY header, or a malformed one")]
     Malformed,
-    /// The peer is not one of `pixel.trusted_proxies`.
-    #[error("a PROXY header from a peer that is not trusted")]
-    Stranger,
     /// It ended before its header did.
     #[error("the connection ended within the PROXY header")]
     Ended,
@@ -43,7 +38,6 @@ impl ProxyError {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "proxy_header",
-            Self::Stranger => "proxy_stranger",
             Self::Ended => "proxy_ended",
         }
     }
@@ -59,21 +53,21 @@ pub struct Header {
     pub source: Option<SocketAddr>,
 }
 
-/// Reads the header of a connection and returns whom it stands for.
-pub(crate) async fn receive(
-    connection: &Connection,
-    proxies: &[IpNet],
-) -> Result<Option<SocketAddr>, ProxyError> {
-    let peer = connection.peer.get().map(|peer| peer.ip().to_canonical());
-    if !peer.is_some_and(|ip| proxies.iter().any(|net| net.contains(&ip))) {
-        return Err(ProxyError::Stranger);
-    }
-    let Stream::Plain(mut tcp) = connection.take_stream() else {
-        return Err(ProxyError::Malformed);
-    };
+/// Whether a peer is one of the proxies.
+#[must_use]
+pub fn is_proxy(peer: IpAddr, proxies: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    proxies.iter().any(|net| net.contains(&peer))
+}
+
+/// Reads the header of a connection and returns whom it stands for, if it tells.
+///
+/// # Errors
+/// [`ProxyError`]
+pub async fn receive(tcp: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyError> {
     let mut buffer = Vec::new();
-    let header = loop {
-        // Every byte is looked at before it is taken, for what follows the header is not ours.
+    loop {
+        // Every byte is looked at before it is taken: what follows the header belongs to others.
         let mut next = [0; 256];
         let seen = tcp.peek(&mut next).await.map_err(|_| ProxyError::Ended)?;
         if seen == 0 {
@@ -85,11 +79,15 @@ pub(crate) async fn receive(
         let own = parsed.map_or(seen, |header| header.bytes - before);
         tcp.read_exact(&mut next[..own]).await.map_err(|_| ProxyError::Ended)?;
         if let Some(header) = parsed {
-            break header;
+            return Ok(header.source);
         }
-    };
-    connection.stream.replace(Stream::Plain(tcp));
-    Ok(header.source)
+    }
+}
+
+/// Whether bytes, at least one, can be the begin of a header.
+#[must_use]
+pub fn can_begin(bytes: &[u8]) -> bool {
+    parse(bytes).is_ok()
 }
 
 /// The header that bytes begin with; `None` if more of it has to come.
