@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::rt::task::spawn_blocking;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sewer_ops::access::Allowed;
+use sewer_ops::descriptors;
+use sewer_ops::failure::Failure;
 use sewer_ops::logging::LogLevel;
 use sewer_ops::program::Sources;
 use sewer_ops::reload::{Live, Reloader};
@@ -13,9 +15,9 @@ use sewer_ops::status::StatusServer;
 use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::recovery::RecoveryReport;
 use sewer_wal::{Layout, Wal};
-use tokio::sync::Notify;
 
 use crate::config::Config;
+use crate::http::limits::connections_max;
 use crate::http::server::PixelServer;
 use crate::http::worker::Shared;
 use crate::metrics::{Metrics, State};
@@ -35,8 +37,12 @@ use crate::wal::space::SpaceWatch;
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    let files_max = descriptors::raise().map_err(anyhow::Error::msg)?;
     let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
+    let failure = Failure::default();
+    let failed = Arc::clone(&metrics);
+    failure.watch_panics(move || failed.set_state(State::Failed));
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let listening = inherit_or_listen(config.pixel.listen, config.workers(), "pixel.listen")?;
@@ -56,15 +62,12 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         .context("start the thread that watches the free space")?;
     let sampler = Sampler::start(layout, config.history_file(), Arc::clone(&metrics))
         .context("start the thread that samples the node")?;
-    let failed = Arc::new(Notify::new());
-    let on_failure = {
-        let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
-        move || {
-            metrics.set_state(State::Failed);
-            failed.notify_one();
-        }
-    };
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
+    let (failed, on_failure) = (Arc::clone(&metrics), failure.clone());
+    let on_failure = move || {
+        failed.set_state(State::Failed);
+        on_failure.set();
+    };
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
     report.attach(sampler.seen(), committer.lanes());
@@ -78,7 +81,16 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         policies: Arc::clone(&policies),
         refusals: Arc::default(),
     };
-    let connections_max = config.pixel.max_connections;
+    let connections_max = connections_max(&config, files_max);
+    if connections_max < config.pixel.max_connections {
+        tracing::warn!(
+            files_max,
+            connections_max,
+            max_connections = config.pixel.max_connections,
+            "the limit of open files allows each worker fewer connections than \
+             pixel.max_connections; raise it (LimitNOFILE=, ulimit -n)"
+        );
+    }
     let pixel = PixelServer::start(listening, connections_max, &config, &shared)
         .context("start the pixel port")?;
     let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
@@ -87,15 +99,18 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     notify(&[NotifyState::Ready]);
     let supervisor = Supervisor::start(report).context("start the thread that tells systemd")?;
 
-    serve(&mut signals, reloader, &failed).await?;
+    serve(&mut signals, reloader, &failure).await?;
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
-    drain(&mut signals, &live.get(), &failed, pixel).await;
+    drain(&mut signals, &live.get(), &failure, pixel).await;
     drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
     status.stop();
     result.context("the WAL failed; restart to recover it, nothing acknowledged is lost")?;
+    if failure.is_set() {
+        bail!("a thread panicked; restart, nothing acknowledged is lost");
+    }
     tracing::info!("stopped, the segment is sealed");
     Ok(())
 }
@@ -104,16 +119,14 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
 async fn serve(
     signals: &mut Signals,
     reloader: Reloader<Config>,
-    failed: &Notify,
+    failure: &Failure,
 ) -> anyhow::Result<()> {
     tokio::select! {
         signal = signals.reload_until_stop(reloader) => {
             tracing::info!(signal = signal?, "draining");
         }
-        () = failed.notified() => {
-            tracing::error!("the WAL failed; no event is acknowledged any more");
-            // For the drain, which need not wait either.
-            failed.notify_one();
+        () = failure.wait() => {
+            tracing::error!("the pixel has failed, and ends; start it again to recover");
         }
     }
     Ok(())
@@ -122,11 +135,11 @@ async fn serve(
 /// Serves on while load balancers notice that the status is 503, then takes no more connections and
 /// waits for those that are open. A further signal hurries: what is not answered then never is, and
 /// its event may be recorded or not.
-async fn drain(signals: &mut Signals, config: &Config, failed: &Notify, pixel: PixelServer) {
+async fn drain(signals: &mut Signals, config: &Config, failure: &Failure, pixel: PixelServer) {
     let gently = async {
         tokio::select! {
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
-            () = failed.notified() => {}
+            () = failure.wait() => {}
         }
         // When this is dropped, the port and every connection are closed: no event comes after that,
         // so that the committer finds an end.

@@ -23,6 +23,7 @@ const POLICY: &[&str] = &[
     "pixel.ack",
     "pixel.trusted_proxies",
     "pixel.forwarded_headers",
+    "pixel.client_ip",
     "pixel.response",
     "pixel.well_known",
     "pixel.route",

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use sewer_ops::say;
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Layout, Lsn, LsnRange, SegmentReader, WalError, WalId, sealed};
 
@@ -77,7 +78,7 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     let journal = Journal::dir_for(&config.shipper.dir, wal_id, other_wal.is_none());
     let destination = destination::open(&config.destination.uri, config.destination_options())?;
     let root = fixed_part(&config.destination.path);
-    println!("auditing the WAL {wal_id} in {dir} and in {root} of {}", destination.describe());
+    say!("auditing the WAL {wal_id} in {dir} and in {root} of {}", destination.describe());
     let mut looks = 1;
     let (seen, lines) = loop {
         let seen = look(&layout, wal_id, &journal, &*destination, &root).await?;
@@ -94,23 +95,23 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
 fn report(seen: &Seen, lines: &[String]) -> bool {
     let files: u64 = seen.shipments.values().map(|files| files.count).sum();
     let records: u64 = seen.shipments.values().map(|files| files.records).sum();
-    println!("destination: {} shipments, {files} files, {records} records", seen.shipments.len());
+    say!("destination: {} shipments, {files} files, {records} records", seen.shipments.len());
     let (sealed, active): (Vec<_>, Vec<_>) = seen.local.iter().partition(|local| local.is_sealed);
     for (what, locals) in [("sealed segments", sealed), ("active logs", active)] {
         let events: u64 = locals.iter().map(|local| local.range.count()).sum();
-        println!("local: {} {what}, {events} events", locals.len());
+        say!("local: {} {what}, {events} events", locals.len());
     }
     for line in seen.notes.iter().chain(&seen.problems).chain(lines) {
-        println!("{line}");
+        say!("{line}");
     }
     let (claims, _) = claims(seen);
     let first = claims.iter().map(|claim| claim.range.first).min();
     let last = claims.iter().filter_map(|claim| claim.range.last()).max();
     let problems = lines.len() + seen.problems.len();
     match (first.zip(last), problems) {
-        (None, 0) => println!("complete: no event was ever recorded, or none is left"),
-        (Some((first, last)), 0) => println!("complete from LSN {first} to LSN {last}"),
-        (_, problems) => println!("NOT complete: {problems} problems, named above"),
+        (None, 0) => say!("complete: no event was ever recorded, or none is left"),
+        (Some((first, last)), 0) => say!("complete from LSN {first} to LSN {last}"),
+        (_, problems) => say!("NOT complete: {problems} problems, named above"),
     }
     problems == 0
 }

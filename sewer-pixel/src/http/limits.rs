@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use bytesize::ByteSize;
 
-use crate::config::PixelConfig;
+use crate::config::{Config, PixelConfig};
 use crate::request::parse::{BodyLength, Parsed};
 
 /// Limits that the configuration sets.
@@ -64,6 +64,19 @@ impl Limits {
     }
 }
 
+/// Descriptors that are kept for the WAL, the status port and everything else, and further ones for each
+/// worker's event loop.
+const FILES_KEPT: u64 = 96;
+const FILES_PER_WORKER: u64 = 8;
+
+/// The connections that a worker may have if the process may have so many files.
+pub(crate) fn connections_max(config: &Config, files_max: u64) -> usize {
+    let workers = config.workers() as u64;
+    let left = files_max.saturating_sub(FILES_KEPT + FILES_PER_WORKER * workers) / workers;
+    // With less than that it could not serve at all.
+    config.pixel.max_connections.min(usize::try_from(left.max(1)).unwrap_or(usize::MAX))
+}
+
 /// The reason, in the metrics, of a refusal with this status by a limit or as malformed.
 pub(super) fn reason(status: StatusCode) -> &'static str {
     match status {
@@ -72,5 +85,21 @@ pub(super) fn reason(status: StatusCode) -> &'static str {
         StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
         StatusCode::REQUEST_TIMEOUT => "timeout",
         _ => "malformed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_wal_and_the_status_port() {
+        let mut config = Config::default();
+        config.pixel.workers = 2;
+        for (files_max, connections) in
+            [(0, 1), (100, 1), (256, 72), (1024, 456), (1 << 20, 25_000), (u64::MAX, 25_000)]
+        {
+            assert_eq!(connections_max(&config, files_max), connections, "{files_max}");
+        }
     }
 }

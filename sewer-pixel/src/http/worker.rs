@@ -125,6 +125,7 @@ impl Worker {
     /// Accepts up to so many connections.
     fn accept_batch(self: &Rc<Self>, listener: &TcpListener, count: usize) -> io::Result<()> {
         for _ in 0..count {
+            sewer_ops::failure::inject();
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let (socket, peer) = match acceptfrom_with(listener, flags).map_err(io::Error::from) {
                 Ok(accepted) => accepted,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use prometheus::core::{Collector, Metric};
 use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
+use sewer_ops::logging::lost_lines;
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, histogram};
 use sewer_ops::supervisor::Pulse;
 
@@ -51,6 +52,8 @@ pub struct Metrics {
     is_full: AtomicBool,
     pulse: Pulse,
     free_bytes: IntGauge,
+    free_inodes: IntGauge,
+    lost_log_lines: IntCounter,
     dropped: IntCounter,
     responses: IntCounterVec,
     answered: [(StatusCode, IntCounter); 2],
@@ -125,6 +128,14 @@ impl Metrics {
             is_full: AtomicBool::new(false),
             pulse: Pulse::default(),
             free_bytes: level("sewer_pixel_free_bytes", "Free space on the WAL's file system."),
+            free_inodes: level(
+                "sewer_pixel_free_inodes",
+                "Free inodes on the WAL's file system; -1 if it has no fixed number of them.",
+            ),
+            lost_log_lines: count(
+                "sewer_pixel_lost_log_lines_total",
+                "Lines of the log that could not be written, or were not taken in time.",
+            ),
             dropped: count(
                 "sewer_pixel_dropped_events_total",
                 "Requests answered 204 and not recorded, because the disk was full.",
@@ -259,8 +270,9 @@ impl Metrics {
     }
 
     /// The free space was looked at.
-    pub fn space(&self, free_bytes: u64, is_full: bool) {
+    pub fn space(&self, free_bytes: u64, free_inodes: Option<u64>, is_full: bool) {
         self.free_bytes.set(free_bytes.cast_signed());
+        self.free_inodes.set(free_inodes.map_or(-1, u64::cast_signed));
         self.is_full.store(is_full, Ordering::Release);
     }
 
@@ -285,9 +297,12 @@ impl Metrics {
         self.segment_bytes.set(segment_bytes.cast_signed());
     }
 
-    /// Sets how many events were taken and are not yet on stable storage.
+    /// Brings up to date what is sampled: events that were taken and are not yet on stable storage,
+    /// and lines that the log has lost.
     pub fn sample(&self, unsynced: u64) {
         self.unsynced.set(unsynced.cast_signed());
+        self.lost_log_lines.reset();
+        self.lost_log_lines.inc_by(lost_lines());
     }
 
     /// What waits for the shipper was looked at.

@@ -1,6 +1,7 @@
 //! The figures of `/stats`.
 
 use prometheus::IntCounterVec;
+use sewer_ops::logging::lost_lines;
 
 use super::{Metrics, labelled};
 
@@ -16,6 +17,8 @@ impl Metrics {
             "state": self.state().name(),
             "disk_full": self.is_full(),
             "free_bytes": self.free_bytes.get(),
+            "free_inodes": self.free_inodes.get(),
+            "lost_log_lines": lost_lines(),
             "dropped_events": self.dropped.get(),
             "responses_204": self.answered[0].1.get(),
             "responses": by_label(&self.responses),

@@ -38,10 +38,10 @@ impl Committer {
         let shared = Arc::new(Shared::new(queue_bytes_max));
         let state = Arc::clone(&shared);
         let run = move || {
+            let mut on_end = OnEnd { shared: Arc::clone(&state), on_failure: Some(on_failure) };
             let result = Loop { wal, shared: &state, metrics, batch: Batch::default() }.run();
-            if result.is_err() {
-                state.fail();
-                on_failure();
+            if result.is_ok() {
+                on_end.on_failure = None;
             }
             result
         };
@@ -69,6 +69,21 @@ impl Committer {
     }
 }
 
+/// Tells of the failure when the thread ends by one, also by a panic.
+struct OnEnd<F: FnOnce()> {
+    shared: Arc<Shared>,
+    on_failure: Option<F>,
+}
+
+impl<F: FnOnce()> Drop for OnEnd<F> {
+    fn drop(&mut self) {
+        if let Some(on_failure) = self.on_failure.take() {
+            self.shared.fail();
+            on_failure();
+        }
+    }
+}
+
 /// The loop of the committer thread.
 struct Loop<'a> {
     wal: Wal,
@@ -81,6 +96,7 @@ impl Loop<'_> {
     fn run(mut self) -> Result<(), WalError> {
         self.show_position();
         loop {
+            sewer_ops::failure::inject();
             // Read before the inboxes: what was submitted before the stop is then seen.
             let stopping = self.shared.stopping.load(Ordering::Acquire);
             let taken = self.take();

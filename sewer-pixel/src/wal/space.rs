@@ -4,9 +4,11 @@
 //! answer delays nothing else. Full is full until the next look says otherwise: when the shipper
 //! has freed space, the pixel takes events again by itself.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::statvfs::statvfs;
 use sewer_ops::periodic::Periodic;
 use sewer_ops::reload::Live;
 use sewer_wal::{Layout, WalError, space};
@@ -16,6 +18,15 @@ use crate::metrics::Metrics;
 
 /// How often to look. At 100 MB/s of events 25 MB come in between, far below the default reserve.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The inodes below which a file system counts as full: each roll of a segment takes some.
+pub(crate) const INODES_MIN: u64 = 32;
+
+/// The inodes that are free on the file system of a path; `None` if it has no fixed number of them.
+pub(crate) fn free_inodes(path: &Path) -> Option<u64> {
+    let found = statvfs(path).ok()?;
+    (found.files() > 0).then(|| found.files_available())
+}
 
 /// The watching thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -53,9 +64,12 @@ impl Watch {
         match self.measure(max_bytes.is_some()) {
             Ok((free_bytes, used_bytes)) => {
                 let over = |max| used_bytes.is_some_and(|used| used >= max);
-                let is_full = free_bytes < min_free_bytes || max_bytes.is_some_and(over);
-                self.metrics.space(free_bytes, is_full);
-                self.tell(&config.wal, is_full, free_bytes, used_bytes);
+                let free_inodes = free_inodes(self.layout.root());
+                let is_full = free_bytes < min_free_bytes
+                    || max_bytes.is_some_and(over)
+                    || free_inodes.is_some_and(|inodes| inodes < INODES_MIN);
+                self.metrics.space(free_bytes, free_inodes, is_full);
+                self.tell(&config.wal, is_full, (free_bytes, free_inodes, used_bytes));
             }
             // What cannot be measured is not full; a write that fails says so by itself.
             Err(error) => tracing::warn!(%error, "cannot tell the free space"),
@@ -72,8 +86,7 @@ impl Watch {
         &mut self,
         config: &WalConfig,
         is_full: bool,
-        free_bytes: u64,
-        used_bytes: Option<u64>,
+        (free_bytes, free_inodes, used_bytes): (u64, Option<u64>, Option<u64>),
     ) {
         if is_full == self.was_full {
             return;
@@ -84,6 +97,7 @@ impl Watch {
             tracing::error!(
                 free_bytes,
                 min_free_bytes,
+                free_inodes,
                 used_bytes,
                 max_bytes,
                 "the disk is full: no event is taken until the shipper or you free space"
