@@ -49,9 +49,15 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
-    let status =
-        StatusServer::start(status_listener, metrics.registry(), report.clone(), allowed.clone())
-            .context("start the status port")?;
+    let proxies = Allowed::new(config.pixel.trusted_proxies.clone());
+    let status = StatusServer::start(
+        status_listener,
+        metrics.registry(),
+        report.clone(),
+        allowed.clone(),
+        config.pixel.proxy_protocol.then(|| proxies.clone()),
+    )
+    .context("start the status port")?;
 
     let (layout, options) = (Layout::new(&config.wal.dir), config.wal_options());
     let (wal, recovery) = spawn_blocking(move || Wal::open(layout, options)).await??;
@@ -93,7 +99,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     }
     let pixel = PixelServer::start(listening, connections_max, &config, &shared)
         .context("start the pixel port")?;
-    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
+    let reloader = reload::reloader(sources, &live, &policies, [&allowed, &proxies], log);
     metrics.set_state(State::Serving);
     log_start(&config);
     notify(&[NotifyState::Ready]);

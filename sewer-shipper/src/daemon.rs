@@ -46,7 +46,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let metrics = Arc::clone(worker.metrics());
     let supervised = Arc::clone(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
-    let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone())
+    let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone(), None)
         .context("start the status port")?;
     let sealed = Sealed::watch(&Layout::new(&config.wal.dir))?;
     tracing::info!(

@@ -14,7 +14,8 @@ use tokio::net::TcpStream;
 /// The longest header of version 1, with its line break.
 const V1_BYTES_MAX: usize = 107;
 
-const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// How a header of version 2 begins.
+pub const V2_SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The fixed part of a header of version 2.
 const V2_FIXED_BYTES: usize = 16;
