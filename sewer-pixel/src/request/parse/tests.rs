@@ -63,7 +63,7 @@ fn a_request_line_is_taken_or_refused() {
     for (line, taken) in [
         ("GET / HTTP/1.0", true),
         ("get / HTTP/1.00", true),
-        ("GET  /  HTTP/1.1 ", true),
+        ("GET  /  HTTP/1.0 ", true),
         ("OPTIONS * HTTP/1.0", true),
         ("GET * HTTP/1.0", false),
         ("GET p HTTP/1.0", false),
