@@ -2,7 +2,7 @@
 #![no_main]
 
 #[allow(dead_code)] // Each target uses one of the properties.
-#[path = "../../decoders/properties.rs"]
+#[path = "../../shipper/decoders/properties.rs"]
 mod properties;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| properties::event(data));

@@ -1,7 +1,7 @@
 //! What comes on a connection of the pixel.
 #![no_main]
 
-#[path = "../../requests/properties.rs"]
+#[path = "../../pixel/requests/properties.rs"]
 mod properties;
 
 std::thread_local! {

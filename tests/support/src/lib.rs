@@ -10,6 +10,7 @@
 //! - [`varied`]: pixels of every kind, each with the row that it must become.
 //! - [`wal`], [`backlog`]: WALs written by the library, with any events, or with very many.
 //! - [`http`], [`metrics`]: what the daemons answer.
+//! - [`conf`]: the files of `conf/` held to the code.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`kdc`]: a Kerberos KDC likewise, and an HDFS that wants its tickets.
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
@@ -25,6 +26,7 @@
 
 pub mod backlog;
 pub mod command;
+pub mod conf;
 mod daemon;
 pub mod faults;
 pub mod hadoop;

@@ -4,7 +4,8 @@
 //! `SEWERTEST_SEED=<seed>` tries the same again. All of them, with their number printed:
 //!
 //! ```text
-//! SEWERTEST_SWEEP=all cargo test --workspace --test 'power_cut*' --test disk_faults -- --nocapture
+//! SEWERTEST_SWEEP=all cargo test --workspace --test 'power_*' -- --nocapture
+//! SEWERTEST_SWEEP=all cargo test -p sewer-wal --test wal power_cut -- --nocapture
 //! ```
 
 use std::collections::VecDeque;

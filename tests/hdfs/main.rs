@@ -1,0 +1,10 @@
+//! The shipper and a real HDFS, old ones and one with Kerberos included, and Spark as a reader.
+
+mod conformance;
+#[path = "../shipper/contract/mod.rs"]
+mod contract;
+mod destination;
+mod formats;
+mod kerberos;
+mod old_hadoop;
+mod spark;

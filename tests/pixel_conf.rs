@@ -1,8 +1,0 @@
-//! `conf/pixel.toml` says what the code does.
-
-mod conf;
-
-#[test]
-fn the_file_has_every_key_with_its_default_and_no_other() {
-    conf::check::<sewer_pixel::config::Config>("pixel.toml");
-}

@@ -1,0 +1,338 @@
+//! Every decoder on arbitrary bytes and on what was written and then damaged: it ends, it does not
+//! panic, it gives back what was written and nothing else. The fuzz targets in `tests/fuzz` look for
+//! longer, by the same functions.
+
+mod properties;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Map, Value};
+use sewer_shipper::cat::cat;
+use sewer_shipper::codec::Compression;
+use sewer_shipper::format::Format;
+use sewer_shipper::sequence_file::{Header, Writer};
+use sewer_wal::event::FIELD_NAMES;
+use sewer_wal::footer::Footer;
+use sewer_wal::reader::Kind;
+use sewer_wal::{Event, Lsn, WalId};
+
+/// What is done to valid bytes. Places are fractions, so that they fit whatever they are done to.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip(f64, u8),
+    Overwrite(f64, Vec<u8>),
+    Cut(f64),
+    Insert(f64, Vec<u8>),
+    Remove(f64, usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = 0.0..1.0;
+    prop_oneof![
+        (at.clone(), 0..8_u8).prop_map(|(at, bit)| Damage::Flip(at, bit)),
+        (at.clone(), vec(any::<u8>(), 1..40)).prop_map(|(at, noise)| Damage::Overwrite(at, noise)),
+        at.clone().prop_map(Damage::Cut),
+        (at.clone(), vec(any::<u8>(), 1..40)).prop_map(|(at, noise)| Damage::Insert(at, noise)),
+        (at, 1..40_usize).prop_map(|(at, count)| Damage::Remove(at, count)),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, damage: &[Damage]) {
+    for damage in damage {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )]
+        let place = |at: &f64| (at * bytes.len() as f64) as usize;
+        match damage {
+            Damage::Flip(at, bit) if !bytes.is_empty() => {
+                let at = place(at);
+                bytes[at] ^= 1 << bit;
+            }
+            Damage::Flip(..) => {}
+            Damage::Overwrite(at, noise) => {
+                let at = place(at);
+                let end = bytes.len().min(at + noise.len());
+                bytes[at..end].copy_from_slice(&noise[..end - at]);
+            }
+            Damage::Cut(at) => bytes.truncate(place(at)),
+            Damage::Insert(at, noise) => {
+                let at = place(at);
+                drop(bytes.splice(at..at, noise.iter().copied()));
+            }
+            Damage::Remove(at, count) => {
+                let at = place(at);
+                drop(bytes.drain(at..bytes.len().min(at + count)));
+            }
+        }
+    }
+}
+
+/// The bytes of a segment by the drawings in `sewer-wal`; the events of the batches have the LSNs
+/// from `base` on.
+fn segment(base: u64, batches: &[Vec<Vec<u8>>], sealed: bool) -> Vec<u8> {
+    let mut info = b"sewer-wal\x01".to_vec();
+    info.extend_from_slice(&1_u64.to_le_bytes());
+    info.extend_from_slice(&2_u64.to_le_bytes());
+    info.extend_from_slice(&crc32c::crc32c(&info).to_le_bytes());
+    let mut bytes = [&b"okw\0\x1e"[..], &info].concat();
+    let mut next = base;
+    for (id, events) in (1_u64..).zip(batches) {
+        bytes.push(1);
+        bytes.extend_from_slice(&id.to_le_bytes());
+        let count = u32::try_from(events.len()).unwrap();
+        let header = [&next.to_le_bytes()[..], &count.to_le_bytes()].concat();
+        for data in std::iter::once(&header).chain(events) {
+            bytes.push(2);
+            bytes.extend_from_slice(&u32::try_from(data.len()).unwrap().to_le_bytes());
+            bytes.extend_from_slice(data);
+            bytes.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+        }
+        bytes.push(3);
+        next += u64::from(count);
+    }
+    if sealed {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&bytes);
+        let data_bytes = bytes.len() as u64;
+        let (base, count) = (Lsn(base), next - base);
+        let (wal_id, first_timestamp_ms, last_timestamp_ms) = (WalId(1), 0, 0);
+        let footer =
+            Footer { wal_id, base, count, first_timestamp_ms, last_timestamp_ms, data_bytes };
+        bytes.extend_from_slice(&footer.encode(crc));
+    } else {
+        bytes.resize(bytes.len() + 100, 0);
+    }
+    bytes
+}
+
+fn batches() -> impl Strategy<Value = Vec<Vec<Vec<u8>>>> {
+    vec(vec(vec(any::<u8>(), 0..60), 0..4), 0..6)
+}
+
+/// The events of batches, numbered.
+fn numbered(base: u64, batches: &[Vec<Vec<u8>>]) -> Vec<(u64, Vec<u8>)> {
+    (base..).zip(batches.iter().flatten().cloned()).collect()
+}
+
+fn kind(sealed: bool) -> Kind {
+    if sealed { Kind::Sealed } else { Kind::Active }
+}
+
+fn sequence_file(compression: Compression, pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    let mut writer = Writer::new(&Header {
+        key_class: "org.apache.hadoop.io.LongWritable".into(),
+        value_class: "org.apache.hadoop.io.Text".into(),
+        compression,
+        metadata: [("sewer.records".into(), pairs.len().to_string())].into(),
+        sync: *b"0123456789abcdef",
+    });
+    for (index, (key, value)) in pairs.iter().enumerate() {
+        writer.append(key, value).unwrap();
+        if index % 5 == 4 {
+            writer.finish(); // several blocks
+        }
+    }
+    writer.finish();
+    writer.take()
+}
+
+fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    vec((vec(any::<u8>(), 0..20), vec(any::<u8>(), 0..300)), 0..12)
+}
+
+fn compression() -> impl Strategy<Value = Compression> {
+    proptest::sample::select(&Compression::ALL[..])
+}
+
+/// The row that `--cat` must print of an event. `access-log` has neither absent fields nor extra ones,
+/// and a hash that is its own matter; `tsv` has no extra ones.
+fn row(format: Format, event: &Event<'_>) -> Map<String, Value> {
+    let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
+    let absent = if format == Format::AccessLog { Value::from("") } else { Value::Null };
+    let mut row = Map::from_iter([("timestamp".to_owned(), Value::from(event.timestamp_ms))]);
+    for (name, field) in FIELD_NAMES.iter().zip(event.fields()) {
+        row.insert((*name).to_owned(), field.map_or(absent.clone(), text));
+    }
+    if matches!(format, Format::Json | Format::Bytes) {
+        row.extend(event.extra.iter().map(|(name, bytes)| ((*name).to_owned(), text(bytes))));
+    }
+    row
+}
+
+const PLAN: &str = r#"{"version":1,"wal_id":"0000000000000001","first_lsn":0,"last_lsn":9,"host":"h",
+"destination":"file:///o","path":"/%Y","timezone":"UTC","format":"json","compression":"snappy",
+"access_log_class":"C","segments":[0,5],"damaged":[{"base":5,"events":4,"damage":[{"offset":99,
+"reason":"CRC","first_lost_lsn":7,"last_lost_lsn":7}]}],"outputs":[{"directory":"/1970","name":"n.seq",
+"records":9}],"published":false}"#;
+
+const PLAN_NAME: &str = "00000000000000000000-00000000000000000009.json";
+
+#[test]
+fn the_plan_that_is_damaged_below_is_sound() {
+    serde_json::from_str::<sewer_shipper::plan::Plan>(PLAN).unwrap();
+    properties::plan(PLAN.as_bytes());
+    properties::journal(PLAN.as_bytes(), PLAN_NAME);
+}
+
+#[test]
+fn a_plan_whose_figures_overflow_does_not_panic() {
+    let most = u64::MAX.to_string();
+    let output = format!(r#"{{"directory":"/1970","name":"n.seq","records":{most}}}"#);
+    let outputs = PLAN.replace('\n', "").replace(
+        r#"{"directory":"/1970","name":"n.seq","records":9}"#,
+        &format!("{output},{output}"),
+    );
+    assert!(outputs.contains(&most));
+    properties::plan(outputs.as_bytes());
+    let loss = format!(r#"{{"offset":1,"reason":"r","first_lost_lsn":0,"last_lost_lsn":{most}}}"#);
+    let losses = PLAN.replace("\"damage\":[", &format!("\"damage\":[{loss},{loss},"));
+    properties::plan(losses.as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_an_event_or_an_error(bytes in vec(any::<u8>(), 0..300)) {
+        properties::event(&bytes);
+        properties::event(&[&[1][..], &bytes].concat());
+    }
+
+    #[test]
+    fn an_event_is_read_as_written_and_its_damage_is_no_panic(
+        timestamp_ms in any::<i64>(),
+        fields in vec(proptest::option::of(vec(any::<u8>(), 0..50)), 7),
+        extra in vec(("\\PC{0,20}", vec(any::<u8>(), 0..50)), 0..4),
+        damage in vec(damage(), 1..4),
+    ) {
+        let field = |index: usize| fields[index].as_deref();
+        let event = Event {
+            timestamp_ms, ip: field(0), host: field(1), request_path: field(2),
+            query_string: field(3), referer: field(4), user_agent: field(5), cookies: field(6),
+            extra: extra.iter().map(|(name, value)| (name.as_str(), &value[..])).collect(),
+        };
+        let mut bytes = Vec::new();
+        event.encode(&mut bytes).unwrap();
+        prop_assert_eq!(Event::decode(&bytes), Ok(event));
+        apply(&mut bytes, &damage);
+        properties::event(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_a_footer_or_none(bytes in vec(any::<u8>(), 64), is_marked in any::<bool>()) {
+        let mut bytes = bytes;
+        if is_marked {
+            bytes[..12].copy_from_slice(b"SEWERSEG\x01\0\0\0");
+        }
+        properties::footer(&bytes);
+    }
+
+    #[test]
+    fn any_bytes_are_read_as_a_segment_without_an_event(
+        bytes in vec(any::<u8>(), 0..2000), sealed in any::<bool>(),
+    ) {
+        prop_assert_eq!(properties::segment(&bytes, kind(sealed)), []);
+    }
+
+    #[test]
+    fn a_segment_gives_back_what_was_written(
+        base in 0..1_u64 << 60, batches in batches(), sealed in any::<bool>(),
+    ) {
+        let bytes = segment(base, &batches, sealed);
+        prop_assert_eq!(properties::segment(&bytes, kind(sealed)), numbered(base, &batches));
+    }
+
+    #[test]
+    fn a_damaged_segment_gives_back_nothing_but_what_was_written(
+        base in 0..1_u64 << 60, batches in batches(), sealed in any::<bool>(),
+        damage in vec(damage(), 1..5),
+    ) {
+        let mut bytes = segment(base, &batches, sealed);
+        apply(&mut bytes, &damage);
+        let written = numbered(base, &batches);
+        for event in properties::segment(&bytes, kind(sealed)) {
+            prop_assert!(written.contains(&event), "{:?} was never written", event);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_plan_or_an_error(
+        bytes in vec(any::<u8>(), 0..300), damage in vec(damage(), 1..4),
+    ) {
+        properties::plan(&bytes);
+        let mut plan = PLAN.as_bytes().to_vec();
+        apply(&mut plan, &damage);
+        properties::plan(&plan);
+        properties::journal(&plan, PLAN_NAME);
+    }
+
+    #[test]
+    fn any_bytes_are_a_stream_of_a_codec_or_an_error(
+        bytes in vec(any::<u8>(), 0..300), compression in compression(),
+        damage in vec(damage(), 1..4),
+    ) {
+        properties::codecs(&bytes);
+        if let Some(mut compressor) = compression.compressor() {
+            let mut stream = Vec::new();
+            compressor.compress(&bytes, &mut stream);
+            properties::codecs(&stream);
+            apply(&mut stream, &damage);
+            properties::codecs(&stream);
+        }
+    }
+
+    #[test]
+    fn an_event_in_every_format_is_the_row_that_cat_prints(
+        timestamp_ms in any::<i64>(),
+        fields in vec(proptest::option::of(vec(any::<u8>(), 0..30)), 7),
+        texts in vec("[\\\\Ntnr\t\n\r\u{0}\u{1f600}\u{2028}\"{]{0,8}", 7),
+        extra in vec(any::<u8>(), 0..20), compression in compression(),
+        format in proptest::sample::select(&Format::ALL[..]),
+    ) {
+        // Half of the fields are made of what is escaped.
+        let field = |index: usize| match &fields[index] {
+            Some(bytes) if bytes.len() % 2 == 1 => Some(texts[index].as_bytes()),
+            field => field.as_deref(),
+        };
+        let event = Event {
+            timestamp_ms, ip: field(0), host: field(1), request_path: field(2),
+            query_string: field(3), referer: field(4), user_agent: field(5), cookies: field(6),
+            extra: vec![("method", &extra)],
+        };
+        let (mut key, mut value) = (Vec::new(), Vec::new());
+        format.encode(&event, &mut key, &mut value);
+        let mut writer = Writer::new(&Header {
+            key_class: format.key_class("com.example.Hit").into(),
+            value_class: format.value_class().into(),
+            compression,
+            metadata: [].into(),
+            sync: *b"0123456789abcdef",
+        });
+        writer.append(&key, &value).unwrap();
+        writer.finish();
+        let mut line = Vec::new();
+        prop_assert_eq!(cat(&writer.take()[..], &mut line).unwrap(), 1);
+        let mut found: Map<String, Value> = serde_json::from_slice(&line).unwrap();
+        let hash = found.remove("sort_hash");
+        prop_assert_eq!(hash.is_some(), format == Format::AccessLog);
+        prop_assert_eq!(found, row(format, &event));
+    }
+
+    #[test]
+    fn any_bytes_are_a_sequence_file_or_an_error(
+        bytes in vec(any::<u8>(), 0..500), compression in compression(),
+    ) {
+        properties::sequence_file(&bytes);
+        properties::sequence_file(&[sequence_file(compression, &[]), bytes].concat());
+    }
+
+    #[test]
+    fn a_sequence_file_is_read_as_written_and_its_damage_is_no_panic(
+        pairs in pairs(), compression in compression(), damage in vec(damage(), 1..4),
+    ) {
+        let mut bytes = sequence_file(compression, &pairs);
+        prop_assert_eq!(properties::sequence_file(&bytes), pairs);
+        apply(&mut bytes, &damage);
+        properties::sequence_file(&bytes);
+    }
+}

@@ -1,0 +1,12 @@
+//! The shipper with a local directory as its destination: nothing has to be installed for it.
+
+mod audit;
+mod conf;
+mod contract;
+mod damage;
+mod decoders;
+mod delivery;
+mod local;
+mod node;
+mod partitions;
+mod shipping;
