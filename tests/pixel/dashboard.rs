@@ -61,7 +61,7 @@ fn wait_for_points(pixel: &Pixel) {
 }
 
 /// Runs the browser on a page with a profile of its own and returns what it prints.
-fn browse(chromium: &Path, arguments: &[&str], url: &str) -> String {
+pub fn browse(chromium: &Path, arguments: &[&str], url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new(chromium);
     command

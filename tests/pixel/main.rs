@@ -2,15 +2,20 @@
 //! measure it under load have a process of their own: `abuse.rs`, `slow_disk.rs`.
 
 mod answers;
+mod bodies;
 mod conf;
 mod conformance;
 mod crash;
 mod dashboard;
+mod first_flight;
 mod http;
+mod nginx;
 mod operation;
 mod privacy;
 mod proxy;
+mod refusals;
 mod requests;
 mod routes;
+mod senders;
 mod tls;
 mod upgrade;

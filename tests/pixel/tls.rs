@@ -13,7 +13,10 @@ use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
@@ -22,19 +25,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const GET: &[u8] = b"GET /p HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-type Identity = CertifiedKey<KeyPair>;
+pub type Identity = CertifiedKey<KeyPair>;
 
-fn identity() -> Identity {
+pub fn identity() -> Identity {
     generate_simple_self_signed(vec!["localhost".into()]).unwrap()
 }
 
-fn write(directory: &Path, identity: &Identity) {
+pub fn write(directory: &Path, identity: &Identity) {
     // One after the other, as most tools do: in between the two do not fit.
     fs::write(directory.join("cert.pem"), identity.cert.pem()).unwrap();
     fs::write(directory.join("key.pem"), identity.signing_key.serialize_pem()).unwrap();
 }
 
-fn sets(directory: &Path) -> [String; 2] {
+pub fn sets(directory: &Path) -> [String; 2] {
     ["cert", "key"].map(|name| {
         format!("pixel.tls.{name}={}", directory.join(name).with_extension("pem").display())
     })
@@ -50,16 +53,7 @@ struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     fn connect(pixel: &Pixel, trusted: &CertificateDer<'static>) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.clone()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tls = session(trusted, ALL_VERSIONS);
         let tcp = TcpStream::connect(pixel.address())?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let mut stream = StreamOwned::new(tls, tcp);
@@ -79,6 +73,22 @@ impl Client {
         let head = String::from_utf8(head).unwrap();
         Ok(head.lines().next().unwrap_or_default().to_owned())
     }
+}
+
+/// A client's side of a connection that trusts one certificate and speaks one of these versions.
+pub fn session(
+    trusted: &CertificateDer<'static>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConnection {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content";

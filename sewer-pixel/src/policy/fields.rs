@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use sewer_wal::event::FIELD_NAMES;
+use sewer_wal::event::{BODY, BODY_BASE64, FIELD_NAMES};
 
 use super::routes::Routes;
 use crate::config::{BodyRule, ClientIp, Config, IpRule, is_header_name};
@@ -15,10 +15,6 @@ use crate::request::head::Head;
 pub const METHOD: &str = "method";
 /// The field of the scheme.
 pub const SCHEME: &str = "scheme";
-/// The field of the body.
-pub const BODY: &str = "body";
-/// What formats call a body that is no text; reserved.
-const BODY_BASE64: &str = "body_base64";
 /// The field of the encoding that a body is in.
 pub const CONTENT_ENCODING: &str = "content_encoding";
 /// The field of the visitor's cookie.

@@ -23,6 +23,7 @@ pub mod visitor;
 use ipnet::IpNet;
 use sewer_ops::access::private_networks;
 use sewer_wal::Event;
+use sewer_wal::event::BODY;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use self::answer::{Answer, Content, Unrecorded};
@@ -215,7 +216,7 @@ impl Recording<'_> {
         }
         fields.push_headers(head, extra);
         if let Some(body) = body {
-            extra.push((fields::BODY, body.bytes));
+            extra.push((BODY, body.bytes));
             if let Some(encoding) = body.encoding {
                 extra.push((fields::CONTENT_ENCODING, encoding));
             }
