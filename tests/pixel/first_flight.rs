@@ -14,7 +14,7 @@ use sewer_test_support::tools;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::dashboard::browse;
-use crate::tls::{identity, session, sets, write};
+use crate::tls::client::{identity, session, sets, write};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 

@@ -287,7 +287,7 @@ fn is_listed(request: &[u8]) -> bool {
         });
     // Of HTTP/0.9 there is no answer to compare.
     let line = request.split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let is_old = !line.windows(5).any(|part| part == b"HTTP/");
+    let is_old = !line.windows(6).any(|part| part == b" HTTP/");
     let path = line.split(|byte| b"?# ".contains(byte)).nth(1).unwrap_or_default();
     let is_escape = |part: &[u8]| {
         part.get(..2).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit) && hex != b"00")
@@ -301,7 +301,8 @@ fn what_is_made_up_is_decided_as_in_nginx_and_recorded_as_it_came() {
     let Some(binary) = tools::find_or_skip("nginx", "nginx-light", "nginx") else { return };
     let directory = tempfile::tempdir().unwrap();
     let nginx = Nginx::start(&binary, directory.path());
-    let pixel = Pixel::started(BINARY, directory.path(), &["pixel.ack=received"]);
+    let pixel =
+        Pixel::started(BINARY, directory.path(), &["pixel.ack=received", "pixel.workers=1"]);
     let mut random = Random::announced("nginx");
     let (mut taken, mut refused, mut wrong) = (1, 0, Vec::new());
     // As the one that nginx got when it was ready.

@@ -1,22 +1,20 @@
 //! HTTPS: the pixel port with a certificate, and with another one while it runs.
 
+pub mod client;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use sewer_test_support::http::Connection;
 use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{
-    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    SupportedProtocolVersion,
-};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConnection, StreamOwned};
+
+use self::client::{Identity, identity, session, sets, write};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
@@ -24,24 +22,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const GET: &[u8] = b"GET /p HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-pub type Identity = CertifiedKey<KeyPair>;
-
-pub fn identity() -> Identity {
-    generate_simple_self_signed(vec!["localhost".into()]).unwrap()
-}
-
-pub fn write(directory: &Path, identity: &Identity) {
-    // One after the other, as most tools do: in between the two do not fit.
-    fs::write(directory.join("cert.pem"), identity.cert.pem()).unwrap();
-    fs::write(directory.join("key.pem"), identity.signing_key.serialize_pem()).unwrap();
-}
-
-pub fn sets(directory: &Path) -> [String; 2] {
-    ["cert", "key"].map(|name| {
-        format!("pixel.tls.{name}={}", directory.join(name).with_extension("pem").display())
-    })
-}
 
 fn start(directory: &Path) -> Pixel {
     let sets = sets(directory);
@@ -73,22 +53,6 @@ impl Client {
         let head = String::from_utf8(head).unwrap();
         Ok(head.lines().next().unwrap_or_default().to_owned())
     }
-}
-
-/// A client's side of a connection that trusts one certificate and speaks one of these versions.
-pub fn session(
-    trusted: &CertificateDer<'static>,
-    versions: &[&'static SupportedProtocolVersion],
-) -> ClientConnection {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content";
