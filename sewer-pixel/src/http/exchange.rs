@@ -113,7 +113,9 @@ impl Worker {
             if link.state.poll_end(cx).is_some() {
                 return Poll::Ready(Came::End);
             }
-            if !link.unread.is_empty() {
+            let limits = self.connections.limits();
+            let is_full = link.unread.bytes().len() >= limits.head_bytes_max;
+            if !link.unread.is_empty() && (link.unread.is_worth_parsing() || is_full) {
                 let unread = std::mem::take(&mut link.unread);
                 let (came, used) = self.look(link, unread.bytes());
                 link.unread = unread;
@@ -126,7 +128,7 @@ impl Worker {
             let mut memory = self.memory.borrow_mut();
             let room = match link.unread.bytes().len() {
                 0 => memory.len(),
-                some => self.connections.limits().head_bytes_max - some,
+                some => limits.head_bytes_max - some,
             };
             let room = room.min(memory.len());
             let Ok(count @ 1..) = ready!(link.stream.poll_read(cx, &mut memory[..room])) else {
