@@ -74,7 +74,7 @@ fn a_body_is_decoded_where_a_route_wants_it_and_kept_whole_everywhere() {
 fn a_body_that_would_grow_over_the_limit_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let pixel = Pixel::started(BINARY, directory.path(), &[ROUTES, "pixel.max_body_bytes=10KiB"]);
-    let (fits, bomb) = (gzip(&[b'x'; 10 << 10]), gzip(&[b'x'; 4 << 20]));
+    let (fits, bomb) = (gzip(&[b'x'; 10 << 10]), gzip(&vec![b'x'; 4 << 20]));
     assert_eq!(post(&pixel, "/decoded", "gzip", &fits), 204);
     assert!(bomb.len() < 10 << 10, "{}", bomb.len());
     assert_eq!(post(&pixel, "/decoded", "gzip", &bomb), 413);

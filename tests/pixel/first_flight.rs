@@ -19,7 +19,7 @@ use crate::tls::client::{identity, session, sets, write};
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
 /// Far more than any step takes, and less than `pixel.header_timeout` here.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const GET: &[u8] = b"GET /flight?x HTTP/1.1\r\nHost: localhost\r\n\r\n";
 

@@ -41,6 +41,9 @@ const PER_CONNECTION: u64 = 64 * KIB;
 /// What allocator and page cache make of the same load from one time to the next.
 const SLACK: u64 = 16 * MIB;
 
+/// Which port of a pixel.
+type Of = fn(&Pixel) -> String;
+
 /// A connection whose kernel keeps few answers, so that those who do not read are noticed soon.
 fn connect(address: &str) -> TcpStream {
     let address: SocketAddr = address.parse().unwrap();
@@ -83,8 +86,7 @@ fn a_thousand_hostile_connections_of_each_kind_take_little_memory() {
         "pixel.body_timeout=60s",
         "pixel.route=[{prefix=\"/body\",body=true}]",
     ];
-    let address = |pixel: &Pixel| pixel.address();
-    let status = |pixel: &Pixel| pixel.status_address();
+    let (address, status): (Of, Of) = (Pixel::address, Pixel::status_address);
     let pipeline = b"GET / HTTP/1.1\r\nHost:h\r\n\r\n".repeat(100_000 / 27);
     let quick = b"GET /robots.txt HTTP/1.1\r\nHost:h\r\n\r\n".repeat(100_000 / 37);
     let half = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(30 << 10)).into_bytes();
@@ -94,16 +96,15 @@ fn a_thousand_hostile_connections_of_each_kind_take_little_memory() {
     let chunks = "POST /body HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
     let chunks = (chunks + &"1\r\nx\r\n".repeat(6000)).into_bytes();
     let metrics = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(1000);
-    type Of<'a> = &'a dyn Fn(&Pixel) -> String;
-    let kinds: [(&str, Of<'_>, &[u8], u64); 8] = [
-        ("a pipeline of requests that wait for the disk", &address, &pipeline, 0),
-        ("a pipeline of requests that do not", &address, &quick, 0),
-        ("half a head", &address, &half, 0),
-        ("half a head of many lines", &address, &lines, 0),
-        ("half a body", &address, &body, 60_000),
-        ("a body in small chunks", &address, &chunks, 6_000),
-        ("a pipeline on the status port", &status, &pipeline, 0),
-        ("unread metrics", &status, &metrics, 0),
+    let kinds: [(&str, Of, &[u8], u64); 8] = [
+        ("a pipeline of requests that wait for the disk", address, &pipeline, 0),
+        ("a pipeline of requests that do not", address, &quick, 0),
+        ("half a head", address, &half, 0),
+        ("half a head of many lines", address, &lines, 0),
+        ("half a body", address, &body, 60_000),
+        ("a body in small chunks", address, &chunks, 6_000),
+        ("a pipeline on the status port", status, &pipeline, 0),
+        ("unread metrics", status, &metrics, 0),
     ];
     for (kind, port, bytes, beyond) in kinds {
         let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
@@ -147,7 +148,7 @@ fn the_status_port_answers_a_check_however_many_others_hold_it_up() {
     }
     let open = held.iter_mut().filter_map(|tcp| {
         tcp.set_nonblocking(true).unwrap();
-        match tcp.read(&mut [0; 64 << 10]) {
+        match tcp.read(&mut [0; 8 << 10]) {
             Err(e) if e.kind() == ErrorKind::WouldBlock => Some(()),
             _ => None,
         }
@@ -205,7 +206,7 @@ fn act(address: &str, random: &mut Random) {
         1 => push(&mut tcp, &whole.repeat(200)),
         2 => push(&mut tcp, &whole[..usize::try_from(random.below(40)).unwrap()]),
         3 => push(&mut tcp, &b"GET /robots.txt HTTP/1.1\r\nHost: h\r\n\r\n".repeat(500)),
-        4 => push(&mut tcp, &[&b"GET /hostile HTTP/1.1\r\nX: "[..], &[b'x'; 40_000]].concat()),
+        4 => push(&mut tcp, &[&b"GET /hostile HTTP/1.1\r\nX: "[..], &vec![b'x'; 40_000]].concat()),
         // The beginning of a handshake of TLS.
         _ => push(&mut tcp, b"\x16\x03\x01\x00\xc0\x01\x00\x00\xbc\x03\x03"),
     }

@@ -72,7 +72,6 @@ impl Body {
         loop {
             let rest = &bytes[used..];
             let count = match self.next {
-                Next::Nothing => return Ok(used),
                 Next::Bytes(left) | Next::Chunk(left) if !rest.is_empty() => {
                     self.take(rest, left)?
                 }
@@ -91,7 +90,9 @@ impl Body {
                     Some(count) => count,
                     None => return Ok(used),
                 },
-                Next::Bytes(_) | Next::Chunk(_) | Next::ChunkEnd => return Ok(used),
+                Next::Bytes(_) | Next::Chunk(_) | Next::ChunkEnd | Next::Nothing => {
+                    return Ok(used);
+                }
             };
             used += count;
         }

@@ -112,10 +112,9 @@ impl Connection {
     pub(super) fn check(&self, now: Instant, tick: Duration, limits: &Limits) -> Option<End> {
         let (limit, end) = match self.phase.get() {
             Phase::Opening => (limits.header_timeout, End::Idle),
-            Phase::Idle => (limits.keep_alive, End::Idle),
             // Without keep-alive the answer is the last, and may take a while nevertheless.
             Phase::Sending if limits.keep_alive.is_zero() => (limits.header_timeout, End::Idle),
-            Phase::Sending => (limits.keep_alive, End::Idle),
+            Phase::Idle | Phase::Sending => (limits.keep_alive, End::Idle),
             Phase::Head => (limits.header_timeout, End::HeadTimeout),
             Phase::Body => (limits.body_timeout, End::BodyTimeout),
             Phase::Answering => return None,

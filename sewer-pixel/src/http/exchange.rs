@@ -37,7 +37,7 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The manner of an answer to what is no whole request.
-const LAST: Manner = Manner { is_head: false, is_old: false, keeps: false, client_closes: false };
+const LAST: Manner = Manner { is_head: false, is_old: false, keeps: false };
 
 /// A connection and the bytes that have come on it.
 pub(super) struct Link {
@@ -46,6 +46,8 @@ pub(super) struct Link {
     origin: Origin,
     unread: Unread,
     requests: u64,
+    /// Whether the client wants the connection closed after its last request.
+    client_closes: bool,
 }
 
 /// What the bytes that have come are.
@@ -70,7 +72,7 @@ struct Whole {
 impl Link {
     pub(super) fn new(stream: Stream, state: Open, peer: SocketAddr, is_proxied: bool) -> Self {
         let origin = Origin { peer, is_proxied, is_tls: stream.is_tls() };
-        Self { stream, state, origin, unread: Unread::default(), requests: 0 }
+        Self { stream, state, origin, unread: Unread::default(), requests: 0, client_closes: false }
     }
 }
 
@@ -94,7 +96,7 @@ impl Worker {
                 return;
             }
             if !manner.keeps {
-                return self.leave(link, manner).await;
+                return self.leave(link).await;
             }
             let next = if link.unread.is_empty() { Phase::Idle } else { Phase::Head };
             link.state.enter(next, self.connections.now());
@@ -180,7 +182,8 @@ impl Worker {
         link.requests += 1;
         let Framing { is_head, is_old, keeps, .. } = parsed.framing;
         let is_last = limits.requests_max > 0 && link.requests >= limits.requests_max;
-        let manner = Manner { is_head, is_old, keeps: keeps && !is_last, client_closes: !keeps };
+        let manner = Manner { is_head, is_old, keeps: keeps && !is_last };
+        link.client_closes = !keeps;
         let body = match parsed.framing.body {
             BodyLength::Bytes(0) => Some(None),
             BodyLength::Bytes(length) => {
@@ -277,9 +280,9 @@ impl Worker {
     }
 
     /// Ends a connection whose last answer is sent.
-    async fn leave(&self, link: Link, manner: Manner) {
+    async fn leave(&self, link: Link) {
         // A client that wanted it so has sent all it has; there is nothing to wait for.
-        if !(manner.client_closes && link.unread.is_empty()) {
+        if !(link.client_closes && link.unread.is_empty()) {
             self.dismiss(link, None).await;
         }
     }

@@ -26,8 +26,6 @@ pub(super) struct Manner {
     pub(super) is_old: bool,
     /// Whether the connection is kept.
     pub(super) keeps: bool,
-    /// Whether it is not, because the client wants it so.
-    pub(super) client_closes: bool,
 }
 
 impl Reply {
@@ -80,8 +78,7 @@ mod tests {
 
     const DATE: &Date = b"Sun, 06 Nov 1994 08:49:37 GMT";
 
-    const PLAIN: Manner =
-        Manner { is_head: false, is_old: false, keeps: true, client_closes: false };
+    const PLAIN: Manner = Manner { is_head: false, is_old: false, keeps: true };
 
     fn encoded(reply: &Reply, manner: Manner) -> Vec<u8> {
         let mut out = Vec::new();

@@ -87,14 +87,15 @@ impl Policy {
         let names = fields.names(config, &routes)?;
         let proxies = config.pixel.trusted_proxies.clone();
         // The default is for peers. Whoever is behind a balancer is not one of its own.
-        let proxied = if proxies == private_networks() { Vec::new() } else { proxies.clone() };
+        let is_default = proxies == private_networks();
+        let sources = if is_default { Vec::new() } else { proxies.clone() };
         Ok(Self {
             forwarded: Rules {
                 headers: config.pixel.forwarded_headers,
                 client_ip: config.pixel.client_ip.clone(),
                 proxies: proxies.into(),
             },
-            proxied: proxied.into(),
+            proxied: sources.into(),
             body_bytes_max: usize::try_from(config.pixel.max_body_bytes.as_u64())
                 .unwrap_or(usize::MAX),
             on_full: config.wal.on_full,

@@ -55,6 +55,7 @@ pub struct Parsed<'a> {
 }
 
 /// What follows a head, and how it is answered.
+#[allow(clippy::struct_excessive_bools)] // Each is one thing that the head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Framing {
     /// Whether the answer is without its body.
@@ -196,7 +197,7 @@ fn split_target<'a>(
     method: &[u8],
     target: &'a [u8],
 ) -> Result<(Option<&'a [u8]>, &'a [u8]), Malformed> {
-    if target.iter().any(|byte| byte.is_ascii_control()) {
+    if target.iter().any(u8::is_ascii_control) {
         return Err(Malformed("a control character in the target"));
     }
     if target.first() == Some(&b'/') || (target == b"*" && method == b"OPTIONS") {
@@ -218,6 +219,7 @@ fn split_target<'a>(
 }
 
 /// What the headers say of the framing.
+#[allow(clippy::struct_excessive_bools)] // Each is one thing that a header says.
 #[derive(Default)]
 struct Said {
     hosts: usize,
@@ -265,11 +267,10 @@ impl Said {
                     self.keeps |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
             }
-            14 if is("content-length") => {
-                if self.length.replace(length(value)?).is_some() {
-                    return Err(Malformed("two Content-Length headers"));
-                }
-            }
+            14 if is("content-length") => match self.length {
+                None => self.length = Some(length(value)?),
+                Some(_) => return Err(Malformed("two Content-Length headers")),
+            },
             17 if is("transfer-encoding") => {
                 if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Malformed("a Transfer-Encoding that is not \"chunked\""));
@@ -312,14 +313,14 @@ fn length(value: &[u8]) -> Result<u64, Malformed> {
 /// A value without the spaces and tabs around it.
 fn trim(value: &[u8]) -> &[u8] {
     let value = trim_start(value);
-    &value[..value.len() - value.iter().rev().take_while(is_blank).count()]
+    &value[..value.len() - value.iter().rev().take_while(|&&byte| is_blank(byte)).count()]
 }
 
 fn trim_start(value: &[u8]) -> &[u8] {
-    &value[value.iter().take_while(is_blank).count()..]
+    &value[value.iter().take_while(|&&byte| is_blank(byte)).count()..]
 }
 
-fn is_blank(byte: &&u8) -> bool {
+const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
