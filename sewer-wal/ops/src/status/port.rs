@@ -139,16 +139,18 @@ impl OneRequest {
 
     /// How many of these bytes belong to the head.
     fn of_head(&mut self, bytes: &[u8]) -> usize {
+        // Line breaks before a request are no part of it.
+        let is_break = |byte: &&u8| self.tail.is_empty() && matches!(byte, b'\r' | b'\n');
+        let skipped = bytes.iter().take_while(is_break).count();
         let before = self.tail.len();
-        self.tail.extend_from_slice(bytes);
+        self.tail.extend_from_slice(&bytes[skipped..]);
         let ends = [&b"\r\n\r\n"[..], b"\n\n"];
         let end = ends.iter().filter_map(|end| Some(memmem::find(&self.tail, end)? + end.len()));
         let end = end.min();
         self.is_whole = end.is_some();
-        let count = end.map_or(bytes.len(), |end| end.saturating_sub(before));
         let kept = self.tail.len().saturating_sub(3);
         self.tail.drain(..kept);
-        count
+        end.map_or(bytes.len(), |end| skipped + end.saturating_sub(before))
     }
 }
 
@@ -191,5 +193,28 @@ impl AsyncWrite for OneRequest {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn no_byte_behind_the_first_head_is_handed_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let head = "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n";
+        let all = format!("{head}GET / HTTP/1.1\r\n");
+        for piece in 1..all.len() {
+            let mut one = OneRequest::new(TcpStream::connect(address).await.unwrap());
+            let mut handed_on = 0;
+            for bytes in all.as_bytes().chunks(piece) {
+                if !one.is_whole {
+                    handed_on += one.of_head(bytes);
+                }
+            }
+            assert_eq!((handed_on, one.is_whole), (head.len(), true), "in pieces of {piece}");
+        }
     }
 }
