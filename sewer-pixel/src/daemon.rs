@@ -37,12 +37,9 @@ use crate::wal::space::SpaceWatch;
 /// What stopped it, for the operator; everything that was acknowledged is safe.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
-    let files_max = descriptors::raise().map_err(anyhow::Error::msg)?;
     let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
-    let failure = Failure::default();
-    let failed = Arc::clone(&metrics);
-    failure.watch_panics(move || failed.set_state(State::Failed));
+    let (failure, on_failure) = watch_failures(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
     let listening = inherit_or_listen(config.pixel.listen, config.workers(), "pixel.listen")?;
@@ -69,11 +66,6 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let sampler = Sampler::start(layout, config.history_file(), Arc::clone(&metrics))
         .context("start the thread that samples the node")?;
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
-    let (failed, on_failure) = (Arc::clone(&metrics), failure.clone());
-    let on_failure = move || {
-        failed.set_state(State::Failed);
-        on_failure.set();
-    };
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
     report.attach(sampler.seen(), committer.lanes());
@@ -87,16 +79,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         policies: Arc::clone(&policies),
         refusals: Arc::default(),
     };
-    let connections_max = connections_max(&config, files_max);
-    if connections_max < config.pixel.max_connections {
-        tracing::warn!(
-            files_max,
-            connections_max,
-            max_connections = config.pixel.max_connections,
-            "the limit of open files allows each worker fewer connections than \
-             pixel.max_connections; raise it (LimitNOFILE=, ulimit -n)"
-        );
-    }
+    let connections_max = connections(&config)?;
     let pixel = PixelServer::start(listening, connections_max, &config, &shared)
         .context("start the pixel port")?;
     let reloader = reload::reloader(sources, &live, &policies, [&allowed, &proxies], log);
@@ -119,6 +102,34 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     }
     tracing::info!("stopped, the segment is sealed");
     Ok(())
+}
+
+/// How many connections each worker may have, with as many open files as can be had.
+fn connections(config: &Config) -> anyhow::Result<usize> {
+    let files_max = descriptors::raise().map_err(anyhow::Error::msg)?;
+    let connections_max = connections_max(config, files_max);
+    if connections_max < config.pixel.max_connections {
+        tracing::warn!(
+            files_max,
+            connections_max,
+            max_connections = config.pixel.max_connections,
+            "the limit of open files allows each worker fewer connections than \
+             pixel.max_connections; raise it (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    Ok(connections_max)
+}
+
+/// Ends the daemon for a panic in any thread; the function ends it for another reason.
+fn watch_failures(metrics: &Arc<Metrics>) -> (Failure, impl FnOnce() + Send + 'static) {
+    let (failure, failed) = (Failure::default(), Arc::clone(metrics));
+    failure.watch_panics(move || failed.set_state(State::Failed));
+    let (on_failure, failed) = (failure.clone(), Arc::clone(metrics));
+    let fail = move || {
+        failed.set_state(State::Failed);
+        on_failure.set();
+    };
+    (failure, fail)
 }
 
 /// Returns when it is time to end.
@@ -147,8 +158,8 @@ async fn drain(signals: &mut Signals, config: &Config, failure: &Failure, pixel:
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
             () = failure.wait() => {}
         }
-        // When this is dropped, the port and every connection are closed: no event comes after that,
-        // so that the committer finds an end.
+        // When this is dropped, the port and every connection are closed: no event comes after
+        // that, so that the committer finds an end.
         pixel.stop().await;
     };
     tokio::select! {

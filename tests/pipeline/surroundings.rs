@@ -1,6 +1,6 @@
-//! What surrounds the daemons does not stop them: a log that cannot be written or is not read, foreign
-//! environment variables, few descriptors, used-up inodes. And a thread that panics does: the daemon
-//! ends, to be started again.
+//! What surrounds the daemons does not stop them: a log that cannot be written or is not read,
+//! foreign environment variables, few descriptors, used-up inodes. And a thread that panics does:
+//! the daemon ends, to be started again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! Bodies that are not text: they are decoded where a route wants it, and otherwise kept as they came,
-//! with what is needed to read them.
+//! Bodies that are not text: they are decoded where a route wants it, and otherwise kept as they
+//! came, with what is needed to read them.
 
 use std::io::Write as _;
 

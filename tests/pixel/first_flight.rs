@@ -1,5 +1,5 @@
-//! TLS clients that send their first request with the last message of the handshake, as TLS 1.3 lets
-//! them: curl and browsers do. Nothing comes after it, so nothing else wakes the pixel.
+//! TLS clients that send their first request with the last message of the handshake, as TLS 1.3
+//! lets them: curl and browsers do. Nothing comes after it, so nothing else wakes the pixel.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

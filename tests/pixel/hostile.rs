@@ -1,5 +1,6 @@
-//! A thousand hostile connections of each kind, and hostile and honest clients together for a while: the
-//! honest ones get their answers, field by field, and the pixel's memory stays bounded and flat.
+//! A thousand hostile connections of each kind, and hostile and honest clients together for a
+//! while: the honest ones get their answers, field by field, and the pixel's memory stays bounded
+//! and flat.
 //!
 //! `SEWERTEST_SOAK=600` makes the while ten minutes instead of some seconds.
 
@@ -164,7 +165,8 @@ struct Honest {
 }
 
 impl Honest {
-    /// Sends numbered pixels one after the other by `exchange`, until told to stop; returns the numbers.
+    /// Sends numbered pixels one after the other by `exchange`, until told to stop; returns the
+    /// numbers.
     fn send(&self, stop: &AtomicBool, mut exchange: impl FnMut(&[u8]) -> u16) -> Vec<u64> {
         let mut sent = Vec::new();
         while !stop.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! The pixel as a process: what it answers, records, refuses and says, and how it stops. Suites that
-//! measure it under load have a process of their own: `abuse.rs`, `slow_disk.rs`.
+//! The pixel as a process: what it answers, records, refuses and says, and how it stops. Suites
+//! that measure it under load have a process of their own: `abuse.rs`, `slow_disk.rs`.
 
 mod answers;
 mod bodies;
@@ -11,6 +11,7 @@ mod first_flight;
 mod http;
 mod nginx;
 mod operation;
+mod pipelines;
 mod privacy;
 mod proxy;
 mod refusals;

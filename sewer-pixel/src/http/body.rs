@@ -1,7 +1,7 @@
 //! The body of a request as it comes: so many bytes, or chunks.
 //!
-//! It is a machine without input of its own: it is fed bytes and says how many of them it has used. So
-//! it takes the body to its end, where the next request begins, and never beyond.
+//! It is a machine without input of its own: it is fed bytes and says how many of them it has used.
+//! So it takes the body to its end, where the next request begins, and never beyond.
 
 use actix_web::http::StatusCode;
 use httparse::Status;
@@ -62,8 +62,8 @@ impl Body {
         self.kept
     }
 
-    /// Takes of these bytes what belongs to it, and returns how many those are. Others that come are to
-    /// be fed behind the rest, unless it is whole.
+    /// Takes of these bytes what belongs to it, and returns how many those are. Others that come
+    /// are to be fed behind the rest, unless it is whole.
     ///
     /// # Errors
     /// The status of the answer if it is malformed or too long.

@@ -1,8 +1,8 @@
 //! The state of one connection and the limits in time enforced on it.
 //!
 //! A connection is in one [`Phase`] at a time; how long it may stay there is a limit of the
-//! configuration. Times are kept by the clock of [`super::connections`], which moves in ticks, so that a
-//! request costs no timer and no look at a clock: a limit is kept to within a tick or two.
+//! configuration. Times are kept by the clock of [`super::connections`], which moves in ticks, so
+//! that a request costs no timer and no look at a clock: a limit is kept to within a tick or two.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -122,7 +122,8 @@ impl Connection {
         self.close_after(limit + tick, now, end)
     }
 
-    /// Ends it if it waits for a request and has done so for that long; returns why, the first time.
+    /// Ends it if it waits for a request and has done so for that long; returns why, the first
+    /// time.
     pub(super) fn check_quiet(&self, now: Instant, grace: Duration) -> Option<End> {
         let is_idle = matches!(self.phase.get(), Phase::Opening | Phase::Idle);
         if is_idle { self.close_after(grace, now, End::Idle) } else { None }

@@ -1,7 +1,7 @@
 //! The connections of one worker, and the clock that their limits in time go by.
 //!
-//! One timer serves all of them: at each tick every connection is looked at, and closed if its time is
-//! over.
+//! One timer serves all of them: at each tick every connection is looked at, and closed if its time
+//! is over.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;

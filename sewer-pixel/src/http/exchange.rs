@@ -1,10 +1,10 @@
 //! The one loop that serves a connection: a request is read, recorded and answered, then the next.
 //!
-//! A head is read where it lies, in memory that all connections of a worker share, because none of them
-//! keeps it beyond one look. Only what cannot be used yet is kept with the connection ([`Unread`]): a
-//! part of a head, or what came behind the request that is being answered. Nothing is read meanwhile,
-//! so a connection holds one head or one read at most, and what the client may send beside is in the
-//! kernel.
+//! A head is read where it lies, in memory that all connections of a worker share, because none of
+//! them keeps it beyond one look. Only what cannot be used yet is kept with the connection
+//! ([`Unread`]): a part of a head, or what came behind the request that is being answered. Nothing
+//! is read meanwhile, so a connection holds one head or one read at most, and what the client may
+//! send beside is in the kernel.
 
 use std::future::poll_fn;
 use std::io;

@@ -64,8 +64,8 @@ impl Limits {
     }
 }
 
-/// Descriptors that are kept for the WAL, the status port and everything else, and further ones for each
-/// worker's event loop.
+/// Descriptors that are kept for the WAL, the status port and everything else, and further ones for
+/// each worker's event loop.
 const FILES_KEPT: u64 = 96;
 const FILES_PER_WORKER: u64 = 8;
 

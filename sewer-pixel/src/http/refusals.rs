@@ -1,5 +1,5 @@
-//! What is refused, shown to the operator: one warning a minute for each reason, so that a broken tag
-//! can be told from a scanner, and no stranger can fill the log.
+//! What is refused, shown to the operator: one warning a minute for each reason, so that a broken
+//! tag can be told from a scanner, and no stranger can fill the log.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ struct Told {
 }
 
 impl Refusals {
-    /// Tells, unless it was told just before, that a request was refused that began with these bytes.
+    /// Tells, unless it was told just before, that a request was refused that began with these
+    /// bytes.
     pub(super) fn tell(
         &self,
         reason: &'static str,

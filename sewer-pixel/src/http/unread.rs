@@ -36,7 +36,8 @@ impl Unread {
     }
 
     /// Whether to parse them once more as the begin of a head that was not complete: if there is an
-    /// end now, or twice as much. So a head that comes byte by byte costs no more than one in a piece.
+    /// end now, or twice as much. So a head that comes byte by byte costs no more than one in a
+    /// piece.
     pub(super) fn is_worth_parsing(&mut self) -> bool {
         let count = self.bytes().len();
         // The longest end is three bytes.

@@ -84,8 +84,9 @@ impl Worker {
         }
     }
 
-    /// Accepts connections and serves each in a task of its own, until `stopping` is true. What has come
-    /// on a socket that is ours alone is accepted before that; on another it waits for the next pixel.
+    /// Accepts connections and serves each in a task of its own, until `stopping` is true. What has
+    /// come on a socket that is ours alone is accepted before that; on another it waits for the
+    /// next pixel.
     ///
     /// # Errors
     /// If the event loop does not take the socket.

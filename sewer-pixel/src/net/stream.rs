@@ -1,8 +1,8 @@
 //! The bytes of a connection, plain or encrypted.
 //!
-//! A new connection is not known to the event loop: nearly always its first request has come with it,
-//! and if it is for one request only, it never need be. It is registered when there is something to
-//! wait for.
+//! A new connection is not known to the event loop: nearly always its first request has come with
+//! it, and if it is for one request only, it never need be. It is registered when there is
+//! something to wait for.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream as StdStream;

@@ -6,8 +6,9 @@
 //!
 //! Without `ip_key_file` the key is random, in memory only, and overwritten when its period ends:
 //! nobody can find the address any more, a restart begins another key, and no two nodes have the
-//! same. With it the key of a period is HMAC-SHA256 of the period's number under the file's content:
-//! restarts and nodes with the same file agree, and whoever has the file can try out all addresses.
+//! same. With it the key of a period is HMAC-SHA256 of the period's number under the file's
+//! content: restarts and nodes with the same file agree, and whoever has the file can try out all
+//! addresses.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,7 +1,7 @@
 //! The body of a request as it is recorded: as it came, or without its Content-Encoding.
 //!
-//! A body that says an encoding and is not in it, or whose encoding is not known here, is recorded as
-//! it came, with the encoding that it says: nothing is lost, whoever is wrong.
+//! A body that says an encoding and is not in it, or whose encoding is not known here, is recorded
+//! as it came, with the encoding that it says: nothing is lost, whoever is wrong.
 
 use std::io::{ErrorKind, Read};
 

@@ -1,8 +1,8 @@
 //! From a request to an event. Bytes stay as received; nothing is decoded.
 //!
 //! The rules are the older server's, mended: `ip` is what a trusted proxy says, else the peer;
-//! `host` likewise, else the target's, else Host, without its port; of Referer, User-Agent and Cookie the first header
-//! counts.
+//! `host` likewise, else the target's, else Host, without its port; of Referer, User-Agent and
+//! Cookie the first header counts.
 
 use sewer_wal::Event;
 
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn forwarded_headers_count_only_from_a_trusted_proxy() {
-        let text = "GET http://target.example/ HTTP/1.1\r\nX-Forwarded-For: 2001:db8::1 , 10.1.1.1\r\n\
-            X-Forwarded-Host: example.org:8443\r\nHost: inner:80\r\n";
+        let text = "GET http://target.example/ HTTP/1.1\r\n\
+            X-Forwarded-For: 2001:db8::1 , 10.1.1.1\r\nX-Forwarded-Host: example.org:8443\r\nHost: inner:80\r\n";
         event(text, "10.0.0.1:1", |event| {
             assert_eq!(event.ip, Some(&b"2001:db8::1"[..]));
             assert_eq!(event.host, Some(&b"example.org"[..]));

@@ -1,11 +1,14 @@
-//! The client, as trusted proxies tell it: X-Forwarded-*, Forwarded (RFC 7239), or a header of its own.
+//! The client, as trusted proxies tell it: X-Forwarded-*, Forwarded (RFC 7239), or a header of its
+//! own.
 //!
 //! A proxy appends the address that it sees to what its client has sent, so only the entries on the
-//! right are the word of proxies. By default ([`ClientIp::Nearest`]) the list is walked from the right,
-//! over trusted proxies, to the nearest address that is not one: the one that a trusted proxy has seen.
+//! right are the word of proxies. By default ([`ClientIp::Nearest`]) the list is walked from the
+//! right, over trusted proxies, to the nearest address that is not one: the one that a trusted
+//! proxy has seen.
 //!
-//! The two kinds are never mixed. A proxy that writes one of them passes on the other as the client sent
-//! it; so with `forwarded_headers = "any"`, Forwarded counts only if no X-Forwarded-* is there.
+//! The two kinds are never mixed. A proxy that writes one of them passes on the other as the client
+//! sent it; so with `forwarded_headers = "any"`, Forwarded counts only if no X-Forwarded-* is
+//! there.
 
 use ipnet::IpNet;
 
@@ -89,8 +92,8 @@ impl<'a> Forwarded<'a> {
     }
 }
 
-/// The first of these whose address is not a trusted proxy's. If what comes is no address at all, the
-/// last proxy before it is as near to the client as is known.
+/// The first of these whose address is not a trusted proxy's. If what comes is no address at all,
+/// the last proxy before it is as near to the client as is known.
 fn nearest<'a>(hops: impl Iterator<Item = Forwarded<'a>>, proxies: &[IpNet]) -> Forwarded<'a> {
     let mut found = Forwarded::default();
     for hop in hops {

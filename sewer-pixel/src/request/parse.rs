@@ -1,12 +1,13 @@
 //! The head of a request, read where it lies.
 //!
-//! Taken is what nginx takes and logs: any byte but a control character in the target, any but NUL and
-//! line breaks in the value of a header. A header whose name is no token is left out. What two servers
-//! could frame differently is refused: blanks before a colon, folded lines, a bare CR, NUL, two lengths,
-//! a length and chunks, an encoding that is not `chunked`.
+//! Taken is what nginx takes and logs: any byte but a control character in the target, any but NUL
+//! and line breaks in the value of a header. A header whose name is no token is left out. What two
+//! servers could frame differently is refused: blanks before a colon, folded lines, a bare CR, NUL,
+//! two lengths, a length and chunks, an encoding that is not `chunked`.
 //!
-//! (httparse refuses, or drops, values with control characters. A second parser behind it would be a
-//! second way for a request; so this is the only one, and a test holds it to what httparse reads.)
+//! (httparse refuses, or drops, values with control characters. A second parser behind it would be
+//! a second way for a request; so this is the only one, and a test holds it to what httparse
+//! reads.)
 
 use memchr::memchr3;
 use thiserror::Error;
@@ -79,8 +80,8 @@ pub enum BodyLength {
     Chunked,
 }
 
-/// Reads the head that bytes begin with; `None` if more of it has to come. `lines` is memory for its
-/// headers.
+/// Reads the head that bytes begin with; `None` if more of it has to come. `lines` is memory for
+/// its headers.
 ///
 /// # Errors
 /// [`Malformed`]

@@ -1,5 +1,5 @@
-//! What the status port tells: [`report`] health, figures and the dashboard; [`sampler`] looks at the
-//! node now and then for [`rates`] and for the [`history`] that [`history_file`] keeps.
+//! What the status port tells: [`report`] health, figures and the dashboard; [`sampler`] looks at
+//! the node now and then for [`rates`] and for the [`history`] that [`history_file`] keeps.
 
 pub mod history;
 pub mod history_file;

@@ -1,10 +1,10 @@
 //! Group commit: many requests, one fsync, and no timer.
 //!
-//! Each HTTP worker has a *lane* ([`crate::wal::lane`]): an inbox of encoded events and a count of how
-//! many of them are durable. One committer thread takes what all lanes hold, appends it as one batch,
-//! and tells each worker once; what arrives during that fsync is the next batch. So a lone request
-//! waits for one fsync, a crowd shares one, and a slow disk makes batches larger but blocks no
-//! worker.
+//! Each HTTP worker has a *lane* ([`crate::wal::lane`]): an inbox of encoded events and a count of
+//! how many of them are durable. One committer thread takes what all lanes hold, appends it as one
+//! batch, and tells each worker once; what arrives during that fsync is the next batch. So a lone
+//! request waits for one fsync, a crowd shares one, and a slow disk makes batches larger but blocks
+//! no worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,7 @@
 //! Where the HTTP workers and the committer meet.
 //!
-//! Each worker has a [`Lane`]: an inbox of encoded events, and a count of how many of its events are
-//! on stable storage. [`Shared`] is what all lanes and the committer thread have in common.
+//! Each worker has a [`Lane`]: an inbox of encoded events, and a count of how many of its events
+//! are on stable storage. [`Shared`] is what all lanes and the committer thread have in common.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

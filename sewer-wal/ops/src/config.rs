@@ -92,8 +92,8 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
     })
 }
 
-/// Of the names of environment variables, those that look like a key of ours with one underscore too
-/// few.
+/// Of the names of environment variables, those that look like a key of ours with one underscore
+/// too few.
 #[must_use]
 pub fn mistyped<T: Serialize + Default>(names: impl Iterator<Item = OsString>) -> Vec<String> {
     let defaults = Figment::from(Serialized::defaults(&T::default()));

@@ -1,7 +1,7 @@
 //! A panic in any thread is a failure of the daemon: it ends, and its supervisor restarts it.
 //!
-//! A daemon that goes on without one of its threads is worse than one that is down for a moment: nobody
-//! looks at the disk any more, or nobody commits, and health stays 200.
+//! A daemon that goes on without one of its threads is worse than one that is down for a moment:
+//! nobody looks at the disk any more, or nobody commits, and health stays 200.
 
 use std::panic::{PanicHookInfo, set_hook};
 use std::sync::Arc;

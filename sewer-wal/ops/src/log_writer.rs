@@ -1,8 +1,8 @@
 //! Where the lines of the log go: standard error, by a thread of its own.
 //!
-//! Logging never fails, never blocks and never panics. Lines wait in a queue of bounded length; when the
-//! reader of the log stalls and the queue is full, or when a line cannot be written, the line is lost,
-//! and counted ([`lost_lines`]). The service goes on.
+//! Logging never fails, never blocks and never panics. Lines wait in a queue of bounded length;
+//! when the reader of the log stalls and the queue is full, or when a line cannot be written, the
+//! line is lost, and counted ([`lost_lines`]). The service goes on.
 
 use std::io::{IsTerminal, Write as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
 //! What holds for the step from any bytes to events, as a function that the property tests and the
-//! fuzz target share: heads are parsed, then come the limits, the policy and the event as the handler
-//! applies them. It panics where a promise is broken.
+//! fuzz target share: heads are parsed, then come the limits, the policy and the event as the
+//! handler applies them. It panics where a promise is broken.
 
 use std::net::SocketAddr;
 

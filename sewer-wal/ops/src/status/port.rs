@@ -1,9 +1,9 @@
 //! The connections of the status port: few, short, and each for one request.
 //!
-//! Anybody may ask for health, so anybody can try to hold the port up. A connection gives one request
-//! and is closed after its answer, and there are [`CONNECTIONS_MAX`] at most: when one more comes, the
-//! oldest goes. So a check is answered at once, however many others send half a request or read no
-//! answer, and memory is bounded.
+//! Anybody may ask for health, so anybody can try to hold the port up. A connection gives one
+//! request and is closed after its answer, and there are [`CONNECTIONS_MAX`] at most: when one more
+//! comes, the oldest goes. So a check is answered at once, however many others send half a request
+//! or read no answer, and memory is bounded.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -96,8 +96,8 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// A connection and whom it stands for. A proxy may say that by a PROXY header, and need not; `None` if
-/// its header is malformed.
+/// A connection and whom it stands for. A proxy may say that by a PROXY header, and need not;
+/// `None` if its header is malformed.
 async fn proxied(
     mut tcp: TcpStream,
     peer: SocketAddr,
