@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The path and query of all requests.
 pub const TARGET: &str = "/pixel?page=1";
 
+/// The User-Agent of the load that the older server was measured with.
+pub const USER_AGENT_BYTES: usize = 800;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
@@ -54,7 +57,7 @@ pub struct Load {
 impl Load {
     /// As fast as it goes, with the User-Agent of 800 bytes, from a core of its own.
     pub fn full(connections: usize, seconds: u64) -> Self {
-        let request = Request::Get(crate::sections::USER_AGENT_BYTES);
+        let request = Request::Get(USER_AGENT_BYTES);
         Self { connections, seconds, request, pause_ms: None, pinned: true }
     }
 }
