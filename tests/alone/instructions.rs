@@ -1,10 +1,10 @@
 //! How many instructions a request and a replayed event take, on the way that each takes in
-//! production, counted by valgrind: the same on a busy machine as on an idle one. What makes the hot
-//! path a tenth longer fails here.
+//! production, counted by valgrind: the same on a busy machine as on an idle one. What makes the
+//! hot path a tenth longer fails here.
 //!
-//! It counts what `cargo build --release` built, in the directory that `SEWERTEST_RELEASE` names, and
-//! skips itself without (`tests/run` sets it). The counts are those of one compiler; a new one may
-//! shift them by a few per cent, and is a reason to write down new ones.
+//! It counts what `cargo build --release` built, in the directory that `SEWERTEST_RELEASE` names,
+//! and skips itself without (`tests/run` sets it). The counts are those of one compiler; a new one
+//! may shift them by a few per cent, and is a reason to write down new ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ fn counted(out: &Path) -> f64 {
     line.and_then(|count| count.trim().parse().ok()).expect("its counts have a summary")
 }
 
-/// The instructions of each of what there is more of in the second run: what a start and a stop take
-/// is in both.
+/// The instructions of each of what there is more of in the second run: what a start and a stop
+/// take is in both.
 #[allow(clippy::cast_precision_loss)] // Far below 2^52.
 fn each(count: impl Fn(u64) -> (u64, f64), few: u64, many: u64) -> f64 {
     let ((few, of_few), (many, of_many)) = (count(few), count(many));

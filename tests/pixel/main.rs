@@ -1,5 +1,5 @@
-//! The pixel as a process: what it answers, records, refuses and says, and how it stops. Suites that
-//! measure it under load have a process of their own: `abuse.rs`, `slow_disk.rs`.
+//! The pixel as a process: what it answers, records, refuses and says, and how it stops. Suites
+//! that measure it under load have a process of their own: `abuse.rs`, `slow_disk.rs`.
 
 mod answers;
 mod conf;

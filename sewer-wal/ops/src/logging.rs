@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// `[log]` of either daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,9 +107,7 @@ pub fn init(config: &LogConfig) -> Result<LogLevel, String> {
     }
 }
 
-fn level(
-    set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
-) -> LogLevel {
+fn level(set: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) -> LogLevel {
     LogLevel(Arc::new(move |filter| {
         // The subscriber lives as long as the process.
         set(filter).expect("the log is there");

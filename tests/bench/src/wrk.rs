@@ -1,8 +1,8 @@
 //! wrk as the load: keep-alive connections, each with one request at a time.
 //!
-//! wrk keeps a connection's next request back until the answer to the last is there, and counts slow
-//! answers as often as requests would have met them (it corrects its percentiles). Both hold for every
-//! server alike.
+//! wrk keeps a connection's next request back until the answer to the last is there, and counts
+//! slow answers as often as requests would have met them (it corrects its percentiles). Both hold
+//! for every server alike.
 
 use std::fs;
 use std::path::Path;
@@ -31,8 +31,8 @@ pub const USER_AGENT_BYTES: usize = 800;
 pub enum Request {
     /// A pixel, with a User-Agent of so many bytes.
     Get(usize),
-    /// The same with a thousand different ones in turn, so that what is written does not compress like
-    /// one event again and again. It costs wrk more.
+    /// The same with a thousand different ones in turn, so that what is written does not compress
+    /// like one event again and again. It costs wrk more.
     Varied(usize),
     /// The same bytes of data as an event for Flume's HTTP source, by POST.
     Flume(usize),

@@ -1,6 +1,6 @@
-//! A shipper beside the pixel: what it costs the pixel at full speed, and the highest rate at which it
-//! keeps up. Pixel, shipper and load share all cores; the shipper has the priority that its unit gives
-//! it.
+//! A shipper beside the pixel: what it costs the pixel at full speed, and the highest rate at which
+//! it keeps up. Pixel, shipper and load share all cores; the shipper has the priority that its unit
+//! gives it.
 
 use std::path::Path;
 use std::time::Duration;
