@@ -1,15 +1,16 @@
-//! Damage from the disk to the destination: whatever is flipped, missing, doubled or in the way, what
-//! is intact arrives once, what is lost is named, nothing is deleted unread, and the rest goes on.
+//! Damage from the disk to the destination: whatever is flipped, missing, doubled or in the way,
+//! what is intact arrives once, what is lost is named, nothing is deleted unread, and the rest goes
+//! on.
 //!
 //! Bits that no CRC covers, and what that means:
 //! - In a *sealed* segment there are none: the footer's CRC-32 is over every byte before it.
-//! - In an *active* log, the marks, lengths and entry ids of a batch are under no CRC. A flipped one
-//!   breaks the structure, which is noticed, and costs at most the batch. In the *last* batch that
-//!   cannot be told from a write that a crash cut off and nobody acknowledged: it is dropped as a
-//!   torn tail, its bytes are counted, and its LSNs are given again.
-//! - A log that holds nothing but the next LSN (all else is shipped and deleted) has no second place
-//!   for it. Damaged there, the pixel refuses to start and says what to do, since going on with a
-//!   guess could give an LSN twice.
+//! - In an *active* log, the marks, lengths and entry ids of a batch are under no CRC. A flipped
+//!   one breaks the structure, which is noticed, and costs at most the batch. In the *last* batch
+//!   that cannot be told from a write that a crash cut off and nobody acknowledged: it is dropped
+//!   as a torn tail, its bytes are counted, and its LSNs are given again.
+//! - A log that holds nothing but the next LSN (all else is shipped and deleted) has no second
+//!   place for it. Damaged there, the pixel refuses to start and says what to do, since going on
+//!   with a guess could give an LSN twice.
 
 mod files;
 
@@ -22,8 +23,8 @@ use sewer_wal::reader::Kind;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{SegmentReader, WalError};
 
-/// One bit of every byte, each time another one; all eight with `SEWERTEST_EVERY_BIT=1`, which takes
-/// about a minute.
+/// One bit of every byte, each time another one; all eight with `SEWERTEST_EVERY_BIT=1`, which
+/// takes about a minute.
 fn bits(bytes: std::ops::Range<usize>) -> Vec<usize> {
     let every = std::env::var_os("SEWERTEST_EVERY_BIT").is_some();
     let chosen = |bit: &usize| every || bit % 8 == bit / 8 % 8;

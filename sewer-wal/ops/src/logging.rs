@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 use crate::log_writer::LogWriter;
 pub use crate::log_writer::lost_lines;
@@ -101,9 +101,7 @@ pub fn init(config: &LogConfig) -> Result<LogLevel, String> {
     }
 }
 
-fn level(
-    set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
-) -> LogLevel {
+fn level(set: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) -> LogLevel {
     LogLevel(Arc::new(move |filter| {
         // The subscriber lives as long as the process.
         set(filter).expect("the log is there");

@@ -1,8 +1,8 @@
 //! wrk as the load: keep-alive connections, each with one request at a time.
 //!
-//! wrk keeps a connection's next request back until the answer to the last is there, and counts slow
-//! answers as often as requests would have met them (it corrects its percentiles). Both hold for every
-//! server alike.
+//! wrk keeps a connection's next request back until the answer to the last is there, and counts
+//! slow answers as often as requests would have met them (it corrects its percentiles). Both hold
+//! for every server alike.
 
 use std::fs;
 use std::path::Path;
@@ -23,13 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The path and query of all requests.
 pub const TARGET: &str = "/pixel?page=1";
 
+/// The User-Agent of the load that the older server was measured with.
+pub const USER_AGENT_BYTES: usize = 800;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
     /// A pixel, with a User-Agent of so many bytes.
     Get(usize),
-    /// The same with a thousand different ones in turn, so that what is written does not compress like
-    /// one event again and again. It costs wrk more.
+    /// The same with a thousand different ones in turn, so that what is written does not compress
+    /// like one event again and again. It costs wrk more.
     Varied(usize),
     /// The same bytes of data as an event for Flume's HTTP source, by POST.
     Flume(usize),
@@ -54,7 +57,7 @@ pub struct Load {
 impl Load {
     /// As fast as it goes, with the User-Agent of 800 bytes, from a core of its own.
     pub fn full(connections: usize, seconds: u64) -> Self {
-        let request = Request::Get(crate::sections::USER_AGENT_BYTES);
+        let request = Request::Get(USER_AGENT_BYTES);
         Self { connections, seconds, request, pause_ms: None, pinned: true }
     }
 }

@@ -1,5 +1,6 @@
-//! Segments that are missing, doubled or another WAL's, names that are wrong, and things in the way:
-//! each is named in one message with what to do, left where it is, and holds nothing else back.
+//! Segments that are missing, doubled or another WAL's, names that are wrong, and things in the
+//! way: each is named in one message with what to do, left where it is, and holds nothing else
+//! back.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};

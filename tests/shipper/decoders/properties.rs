@@ -1,10 +1,10 @@
 //! What holds for every decoder on any bytes, as functions that the property tests and the fuzz
 //! targets share. Each panics where a promise is broken.
 //!
-//! All of them: no panic, and an end after as many steps as there are bytes. Memory is bounded by the
-//! formats: a length is believed only once as many bytes are there, a slot of the segment reader
-//! stands for nine bytes or more, and a codec's output is limited by the lengths that came before it.
-//! The fuzz targets check that for real, with libFuzzer's limits on single allocations.
+//! All of them: no panic, and an end after as many steps as there are bytes. Memory is bounded by
+//! the formats: a length is believed only once as many bytes are there, a slot of the segment
+//! reader stands for nine bytes or more, and a codec's output is limited by the lengths that came
+//! before it. The fuzz targets check that for real, with libFuzzer's limits on single allocations.
 
 use std::fs;
 use std::io::Write;
@@ -92,8 +92,8 @@ pub fn plan(bytes: &[u8]) {
     }
 }
 
-/// A `SequenceFile` gives its records, or an error, and never more than its header and lengths allow;
-/// its rows are JSON lines.
+/// A `SequenceFile` gives its records, or an error, and never more than its header and lengths
+/// allow; its rows are JSON lines.
 pub fn sequence_file(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut rows = Vec::new();
     if let Ok(count) = cat(bytes, &mut rows) {

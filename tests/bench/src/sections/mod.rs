@@ -19,9 +19,6 @@ use clap::ValueEnum;
 use crate::report::Outcome;
 use crate::settings::Settings;
 
-/// The User-Agent of the load that the older server was measured with.
-pub const USER_AGENT_BYTES: usize = 800;
-
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
