@@ -172,8 +172,8 @@ impl<'a> Event<'a> {
 }
 
 /// The event as one JSON object: `timestamp` in milliseconds, the fields by [`FIELD_NAMES`] with
-/// `null` where absent, then the extra fields. Invalid UTF-8 becomes U+FFFD, but that in a body, which
-/// becomes base64 under another name.
+/// `null` where absent, then the extra fields. Invalid UTF-8 becomes U+FFFD, but that in a body,
+/// which becomes base64 under another name.
 impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1 + FIELD_NAMES.len() + self.extra.len()))?;
