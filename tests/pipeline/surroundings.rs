@@ -117,8 +117,8 @@ fn a_log_that_fails_or_stalls_stops_no_shipper() {
             std::thread::sleep(Duration::from_millis(2));
         }
         assert_eq!(answers(&pixel), 204);
-        let shipped = || shipper.metrics()["sewer_shipper_events_total"] >= 1.0;
-        assert!(eventually(PATIENCE, shipped), "{log:?}: it goes on shipping");
+        let is_done = || shipper.metrics()["sewer_shipper_events_total"] >= 1.0;
+        assert!(eventually(PATIENCE, is_done), "{log:?}: it goes on shipping");
         let address = shipper.status_address();
         let is_lost = || matches!(log, Log::Stalled) || lost_lines(&address, "shipper") > 0.0;
         assert!(eventually(PATIENCE, is_lost), "{log:?}");
@@ -299,13 +299,14 @@ fn used_up_inodes_are_a_full_disk() {
     assert_eq!(answers(&pixel), 204);
     let ballast = mount.join("ballast");
     fs::create_dir(&ballast).unwrap();
-    let filled = (0..).find(|number| match File::create(ballast.join(number.to_string())) {
-        Ok(_) => false,
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::StorageFull);
-            true
-        }
-    });
+    let filled =
+        (0..1_000_000).find(|number| match File::create(ballast.join(number.to_string())) {
+            Ok(_) => false,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                true
+            }
+        });
     println!("{filled:?} inodes");
     let status = || http::get(&pixel.status_address(), "/").unwrap().status;
     assert!(eventually(PATIENCE, || status() == 503), "health");
