@@ -11,7 +11,7 @@ use std::time::Duration;
 use sewer_test_support::http;
 use sewer_test_support::pixel::Pixel;
 use sewer_test_support::ports::{self, Port};
-use sewer_test_support::process::Process;
+use sewer_test_support::process::{Process, eventually};
 use sewer_test_support::random::Random;
 use sewer_test_support::tools;
 
@@ -351,6 +351,8 @@ fn what_is_made_up_is_decided_as_in_nginx_and_recorded_as_it_came() {
     println!("{taken} taken and {refused} refused");
     assert!(wrong.is_empty(), "{} of {GENERATED}:\n{}", wrong.len(), wrong.join("\n"));
     assert!(taken > GENERATED / 4 && refused > GENERATED / 20, "{taken} taken, {refused} refused");
+    // It logs when it has answered.
+    assert!(eventually(PATIENCE, || nginx.logged().len() >= taken), "nginx has logged too few");
     let logged = nginx.logged();
     let mut pixel = pixel;
     pixel.stop();

@@ -61,7 +61,13 @@ impl PixelServer {
                         stopping.clone(),
                     );
                     let worker = Worker::new(shared, connections, config.proxy_protocol);
-                    Rc::new(worker).accept(listener, is_inherited, stopping).await?;
+                    let worker = Rc::new(worker);
+                    // In a task of its own: the event loop polls what it blocks on in every turn.
+                    actix_web::rt::spawn(async move {
+                        if let Err(error) = worker.accept(listener, is_inherited, stopping).await {
+                            tracing::error!(%error, "an HTTP worker accepts no connections");
+                        }
+                    });
                     // The connections go on until nobody waits for them any more.
                     let _ = ended.await;
                     Ok(())
