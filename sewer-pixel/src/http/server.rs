@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::connections::Connections;
 use super::worker::{Shared, Worker};
@@ -23,6 +23,8 @@ pub(crate) struct PixelServer {
     workers: Vec<WorkerThread>,
     metrics: Arc<Metrics>,
     stopping: watch::Sender<bool>,
+    /// Ends when no worker accepts any more.
+    accepting: mpsc::Receiver<()>,
     drain_timeout: Duration,
 }
 
@@ -45,11 +47,12 @@ impl PixelServer {
         shared: &Shared,
     ) -> io::Result<Self> {
         let (stopping, stopping_seen) = watch::channel(false);
+        let (accepts, accepting) = mpsc::channel(1);
         let is_inherited = listening.is_inherited;
         let mut workers = Vec::new();
         for (number, listener) in listening.listeners.into_iter().enumerate() {
             let (config, shared) = (config.pixel.clone(), shared.clone());
-            let stopping = stopping_seen.clone();
+            let (stopping, accepts) = (stopping_seen.clone(), accepts.clone());
             let (ends, ended) = oneshot::channel();
             let run = move || {
                 let metrics = Arc::clone(&shared.metrics);
@@ -64,6 +67,7 @@ impl PixelServer {
                     let worker = Rc::new(worker);
                     // In a task of its own: the event loop polls what it blocks on in every turn.
                     actix_web::rt::spawn(async move {
+                        let _accepts = accepts;
                         if let Err(error) = worker.accept(listener, is_inherited, stopping).await {
                             tracing::error!(%error, "an HTTP worker accepts no connections");
                         }
@@ -77,15 +81,17 @@ impl PixelServer {
             workers.push(WorkerThread { ends: Some(ends), thread: Some(thread) });
         }
         let (metrics, drain_timeout) = (Arc::clone(&shared.metrics), config.pixel.drain_timeout);
-        Ok(Self { workers, metrics, stopping, drain_timeout })
+        Ok(Self { workers, metrics, stopping, accepting, drain_timeout })
     }
 
     /// Stops: no new connections, answers for the requests that have come, then the end. Idle
     /// connections are closed; those in use are told to close by their next answer. The state in
     /// the metrics must say before that the pixel drains.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.stopping.send_replace(true);
         let drained = async {
+            // What waits in the queue of a socket of ours is accepted before.
+            let _ = self.accepting.recv().await;
             while self.metrics.connections() > 0 {
                 tokio::time::sleep(DRAIN_POLL).await;
             }
