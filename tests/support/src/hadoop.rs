@@ -4,12 +4,15 @@
 //! the class in `packaging/hadoop` are compiled once per state of their sources; several test
 //! processes may do so at the same time.
 //!
+//! Where [`class_archive`](crate::class_archive) has left the classes of the jars ready for use,
+//! every JVM takes them from there.
+//!
 //! A configuration directory may hold a file `environment` with lines `NAME=value`: variables for
 //! every Java program that is run with that configuration. [`LIB`] among them names the jars.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
@@ -47,8 +50,10 @@ const JVM_FLAGS: [&str; 6] = [
 #[derive(Clone, Debug)]
 pub struct HadoopJars {
     java: PathBuf,
-    lib: PathBuf,
     classes: PathBuf,
+    /// The jars, in an order that stays: an archive holds for that order only.
+    classpath: OsString,
+    archive: PathBuf,
 }
 
 /// Finds Java and Hadoop's jars and compiles the Java programs; remembers the answer.
@@ -132,8 +137,9 @@ impl HadoopJars {
         let java = tool("java")?;
         let javac = tool("javac")?;
         let root = workspace().canonicalize().map_err(|e| format!("find the workspace: {e}"))?;
-        let jars = fs::read_dir(lib).map_or(0, Iterator::count);
-        if jars == 0 {
+        let jars = lib.canonicalize().and_then(fs::read_dir).into_iter().flatten().flatten();
+        let mut jars: Vec<PathBuf> = jars.map(|jar| jar.path()).collect();
+        if jars.is_empty() {
             return Err(format!(
                 "no Hadoop jars in {}; run tests/run once, which fetches them by Maven, or set \
                  {LIB} or {OLD_LIB} to a directory that holds them",
@@ -141,7 +147,17 @@ impl HadoopJars {
             ));
         }
         let classes = compile(&javac, &root, lib)?;
-        Ok(Self { java, lib: lib.to_owned(), classes })
+        jars.sort();
+        let classpath = std::env::join_paths(&jars).map_err(|e| format!("use these jars: {e}"))?;
+        let mut hasher = DefaultHasher::new();
+        (&java, &classpath).hash(&mut hasher);
+        let archive = root.join(format!("target/hadoop/archive-{:016x}.jsa", hasher.finish()));
+        Ok(Self { java, classes, classpath, archive })
+    }
+
+    /// Where the classes of the jars are ready for use, or may be made so.
+    pub(crate) fn archive(&self) -> &Path {
+        &self.archive
     }
 
     /// The directory of our compiled classes, that of `packaging/hadoop` included.
@@ -149,7 +165,7 @@ impl HadoopJars {
         &self.classes
     }
 
-    /// A command that runs `main` of a class, with `conf` first on the classpath.
+    /// A command that runs `main` of a class, with `conf` on the classpath.
     /// These jars, unless the configuration names others.
     ///
     /// # Panics
@@ -160,17 +176,26 @@ impl HadoopJars {
             Self::of(Path::new(lib)).unwrap_or_else(|why| panic!("run {main}: {why}"))
         });
         let jars = others.as_ref().unwrap_or(self);
-        let mut classpath = std::ffi::OsString::new();
-        if let Some(conf) = conf {
-            classpath.push(conf);
-            classpath.push(":");
+        let mut command = jars.jvm();
+        if jars.archive.is_file() {
+            let mut archive = OsString::from("-XX:SharedArchiveFile=");
+            archive.push(&jars.archive);
+            // What it says of an archive that it cannot use goes to standard output.
+            command.arg(archive).arg("-Xlog:disable");
         }
-        classpath.push(&jars.classes);
-        classpath.push(":");
-        classpath.push(jars.lib.join("*"));
-        let mut command = Command::new(&jars.java);
-        command.args(JVM_FLAGS).arg("-cp").arg(classpath).arg(main);
-        command.envs(environment);
+        let mut classpath = jars.classpath.clone();
+        for further in [Some(jars.classes.as_path()), conf].into_iter().flatten() {
+            classpath.push(":");
+            classpath.push(further);
+        }
+        command.env("CLASSPATH", classpath).envs(environment).arg(main);
+        command
+    }
+
+    /// A JVM that finds the classes of the jars.
+    pub(crate) fn jvm(&self) -> Command {
+        let mut command = Command::new(&self.java);
+        command.args(JVM_FLAGS).env("CLASSPATH", &self.classpath);
         command
     }
 
@@ -249,7 +274,7 @@ fn compile(javac: &Path, root: &Path, lib: &Path) -> Result<PathBuf, String> {
     Ok(classes)
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     let finished = crate::command::run(command, RUN_WAIT)?;
     // What it printed last tells where it was; all of it could be megabytes.
     let tail = finished.stdout.lines().last().unwrap_or_default();

@@ -38,6 +38,8 @@ pub use crate::hadoop::{HadoopJars, available, available_or_skip, skip};
 const READY_WAIT: Duration = Duration::from_secs(90);
 /// A NameNode's answer over HTTP costs it little.
 const READY_POLL: Duration = Duration::from_millis(50);
+/// After so long without being ready, a pair's edits are rolled.
+const ROLL_WAIT: Duration = Duration::from_secs(5);
 /// A port can be taken between the look at it and its use.
 const START_ATTEMPTS: u32 = 3;
 
@@ -324,12 +326,17 @@ impl Hdfs {
     fn try_wait_until_ready(&self) -> Result<(), String> {
         let start = Instant::now();
         let logs = || self.daemons().map(Daemon::log_tail).collect::<String>();
+        let mut is_rolled = !self.options.ha;
         while !self.is_ready() {
             if let Some(failed) = self.daemons().find(|daemon| daemon.has_failed()) {
                 return Err(format!("{} has ended\n{}", failed.name(), logs()));
             }
             if start.elapsed() > READY_WAIT {
                 return Err(format!("not ready after {READY_WAIT:?}\n{}", logs()));
+            }
+            if !is_rolled && start.elapsed() > ROLL_WAIT && self.active().is_some() {
+                self.roll_edits();
+                is_rolled = true;
             }
             std::thread::sleep(READY_POLL);
         }

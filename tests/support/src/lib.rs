@@ -13,7 +13,8 @@
 //! - [`conf`]: the files of `conf/` held to the code.
 //! - [`hdfs`]: a NameNode and DataNodes that can be killed, frozen and restarted.
 //! - [`kdc`]: a Kerberos KDC likewise, and an HDFS that wants its tickets.
-//! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
+//! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs;
+//!   [`class_archive`] makes these start faster.
 //! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
 //! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of
@@ -26,6 +27,7 @@
 //!   while a daemon is down, chance that can be repeated.
 
 pub mod backlog;
+pub mod class_archive;
 pub mod command;
 pub mod conf;
 mod daemon;

@@ -103,6 +103,16 @@ impl Hdfs {
         }
     }
 
+    /// Ends the segment of edits that the active one is writing. A standby reads whole segments only:
+    /// it would stay in safe mode, waiting for blocks that it has no edits of, until it has the
+    /// segment ended by itself, which is every two minutes.
+    pub(super) fn roll_edits(&self) {
+        let jars = hadoop::available().expect("it was there when the cluster started");
+        let main = "org.apache.hadoop.hdfs.tools.DFSAdmin";
+        // Whoever waits says what is wrong.
+        let _ = jars.run(Some(&self.conf_dir()), main, &["-rollEdits"]);
+    }
+
     /// `active` or `standby`, once it answers.
     fn state(&self, i: usize) -> Option<String> {
         let http = self.ports.namenodes[i].http.address();
