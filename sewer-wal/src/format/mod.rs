@@ -35,8 +35,11 @@
 //! Format 1 ([`v1`]) has neither; it is read, and no longer written.
 
 pub(crate) mod batch;
+#[cfg(test)]
+mod batch_tests;
 pub(crate) mod footer;
 pub(crate) mod header;
+pub(crate) mod torn;
 pub(crate) mod v1;
 
 use std::ops::Range;

@@ -5,11 +5,10 @@ use std::path::Path;
 
 use crate::error::{IoContext, WalError};
 use crate::event::{Event, widen};
-use crate::format::batch::{
-    BATCH_BYTES_MAX, HEADER_BYTES_MAX, events_in_damaged, is_damaged_header,
-};
+use crate::format::batch::{BATCH_BYTES_MAX, HEADER_BYTES_MAX};
 use crate::format::footer::{FOOTER_BYTES, Footer};
 use crate::format::header::{COMPACT_START, LogHeader};
+use crate::format::torn::{events_in_damaged, is_damaged_header};
 use crate::format::{BLOCK, LOG_START};
 use crate::identity::WalId;
 use crate::layout::Layout;

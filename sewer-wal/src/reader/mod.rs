@@ -27,9 +27,9 @@ use self::decoder::{Decoder, Place};
 use self::resync::{Chains, next_batch, parse_filling};
 use self::window::Window;
 use crate::error::{IoContext, WalError};
-use crate::format::batch::is_torn;
 use crate::format::footer::Footer;
 use crate::format::header::LogHeader;
+use crate::format::torn::is_torn;
 use crate::format::{Entry, NoEntry, Slot};
 use crate::lsn::{Lsn, LsnRange};
 
