@@ -105,6 +105,7 @@ fn any_flipped_bit_of_an_active_log_costs_its_batch_and_the_pixel_starts() {
     let log = node.layout.log_file(wal.segment());
     append(&mut wal, &BATCHES);
     drop(wal); // as a crash leaves it
+    let id = fs::read(node.layout.id_file()).unwrap();
     let mut reader = SegmentReader::open(&log, Kind::Active).unwrap();
     let mut last_batch = 0;
     while reader.next_item().unwrap().is_some() {
@@ -121,6 +122,7 @@ fn any_flipped_bit_of_an_active_log_costs_its_batch_and_the_pixel_starts() {
         fs::remove_dir_all(node.layout.active_dir()).unwrap();
         fs::create_dir_all(log.parent().unwrap()).unwrap();
         fs::write(&log, flipped(&sound, bit)).unwrap();
+        fs::write(node.layout.id_file(), &id).unwrap();
         let what = format!("bit {} of byte {}", bit % 8, bit / 8);
         let report = seal_leftovers(&node.layout).unwrap_or_else(|e| panic!("{what}: {e}"));
         let recovered = &report.logs[0];
