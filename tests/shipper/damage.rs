@@ -31,7 +31,7 @@ fn bits(bytes: std::ops::Range<usize>) -> Vec<usize> {
 
 /// The same of those bytes that say something, or stand near some that do, and of some of the rest.
 fn telling_bits(content: &[u8]) -> Vec<usize> {
-    let near = |at: usize| content[at.saturating_sub(9)..content.len().min(at + 10)].iter();
+    let near = |at: usize| content[at.saturating_sub(1)..content.len().min(at + 2)].iter();
     let telling = |at: &usize| at.is_multiple_of(997) || near(*at).any(|byte| *byte != 0);
     (0..content.len()).filter(telling).flat_map(|at| bits(at..at + 1)).collect()
 }
