@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::rt::task::spawn_blocking;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sewer_ops::access::Allowed;
+use sewer_ops::descriptors;
+use sewer_ops::failure::Failure;
 use sewer_ops::logging::LogLevel;
 use sewer_ops::program::Sources;
 use sewer_ops::reload::{Live, Reloader};
@@ -12,20 +14,21 @@ use sewer_ops::signals::Signals;
 use sewer_ops::status::StatusServer;
 use sewer_ops::supervisor::{NotifyState, Supervisor, notify};
 use sewer_wal::{Layout, RecoveryReport, Wal, WalError};
-use tokio::sync::Notify;
 
-use crate::commit::Committer;
 use crate::config::Config;
-use crate::listen::{Listening, inherit_or_listen, listen};
+use crate::http::limits::connections_max;
+use crate::http::server::PixelServer;
+use crate::http::worker::Shared;
 use crate::metrics::{Metrics, State};
+use crate::net::listen::{inherit_or_listen, listen};
+use crate::net::tls::{Tls, TlsWatch};
 use crate::policy::Policy;
 use crate::policy::current::Policies;
 use crate::reload;
-use crate::report::PixelReport;
-use crate::sampler::Sampler;
-use crate::server::{PixelServer, Shared};
-use crate::space::SpaceWatch;
-use crate::tls::{Tls, TlsWatch};
+use crate::status::report::PixelReport;
+use crate::status::sampler::Sampler;
+use crate::wal::commit::Committer;
+use crate::wal::space::SpaceWatch;
 
 /// Runs until asked to stop, or until the WAL fails. `sources` and `log` are for reloads.
 ///
@@ -35,16 +38,22 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let mut signals = Signals::listen().context("listen for signals")?;
     let policy = Policy::new(&config).map_err(anyhow::Error::msg)?;
     let metrics = Arc::new(Metrics::new());
+    let (failure, on_failure) = watch_failures(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
     let status_listener = listen(config.status.listen, "status.listen")?;
-    let Listening { listener, is_inherited } =
-        inherit_or_listen(config.pixel.listen, "pixel.listen")?;
+    let listening = inherit_or_listen(config.pixel.listen, config.workers(), "pixel.listen")?;
     let tls = config.pixel.tls.as_ref().map(Tls::load).transpose()?;
     let live = Arc::new(Live::new(config.clone()));
     let report = Arc::new(PixelReport::new(Arc::clone(&metrics), Arc::clone(&live)));
-    let status =
-        StatusServer::start(status_listener, metrics.registry(), report.clone(), allowed.clone())
-            .context("start the status port")?;
+    let proxies = Allowed::new(config.pixel.trusted_proxies.clone());
+    let status = StatusServer::start(
+        status_listener,
+        metrics.registry(),
+        report.clone(),
+        allowed.clone(),
+        config.pixel.proxy_protocol.then(|| proxies.clone()),
+    )
+    .context("start the status port")?;
 
     let (layout, options) = (Layout::new(&config.wal.dir), config.wal_options());
     let (wal, recovery) = spawn_blocking(move || Wal::open(layout, options)).await??;
@@ -55,19 +64,10 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         .context("start the thread that watches the free space")?;
     let sampler = Sampler::start(layout, config.history_file(), Arc::clone(&metrics))
         .context("start the thread that samples the node")?;
-    report.has_seen(sampler.seen());
-    let failed = Arc::new(Notify::new());
-    let on_failure = {
-        let (metrics, failed) = (Arc::clone(&metrics), Arc::clone(&failed));
-        move || {
-            metrics.set_state(State::Failed);
-            failed.notify_one();
-        }
-    };
     let queue_bytes = usize::try_from(config.pixel.queue_bytes.as_u64())?;
     let committer = Committer::start(wal, queue_bytes, Arc::clone(&metrics), on_failure)
         .context("start the committer")?;
-    metrics.watch(committer.lanes());
+    report.attach(sampler.seen(), committer.lanes());
     let tls_watch =
         tls.clone().map(TlsWatch::start).transpose().context("watch the certificate")?;
     let policies = Policies::new(policy);
@@ -76,19 +76,21 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         metrics: Arc::clone(&metrics),
         tls,
         policies: Arc::clone(&policies),
+        refusals: Arc::default(),
     };
-    let pixel = PixelServer::start(listener, is_inherited, &config, shared)
+    let connections_max = connections(&config)?;
+    let pixel = PixelServer::start(listening, connections_max, &config, &shared)
         .context("start the pixel port")?;
-    let reloader = reload::reloader(sources, &live, &policies, &allowed, log);
+    let reloader = reload::reloader(sources, &live, &policies, [&allowed, &proxies], log);
     metrics.set_state(State::Serving);
     log_start(&config);
     notify(&[NotifyState::Ready]);
     let supervisor = Supervisor::start(report).context("start the thread that tells systemd")?;
 
-    serve(&mut signals, reloader, &failed).await?;
+    serve(&mut signals, reloader, &failure).await?;
     notify(&[NotifyState::Stopping]);
     metrics.set_state(State::Draining);
-    drain(&mut signals, &live.get(), &failed, pixel).await?;
+    drain(&mut signals, &live.get(), &failure, pixel).await;
     drop(tls_watch);
     let result = spawn_blocking(move || committer.stop()).await?;
     drop((space, sampler, supervisor));
@@ -98,24 +100,53 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         _ => anyhow::Error::from(error)
             .context("the WAL failed; restart to recover it, nothing acknowledged is lost"),
     })?;
+    if failure.is_set() {
+        bail!("a thread panicked; restart, nothing acknowledged is lost");
+    }
     tracing::info!("stopped, the segment is sealed");
     Ok(())
+}
+
+/// How many connections each worker may have, with as many open files as can be had.
+fn connections(config: &Config) -> anyhow::Result<usize> {
+    let files_max = descriptors::raise().map_err(anyhow::Error::msg)?;
+    let connections_max = connections_max(config, files_max);
+    if connections_max < config.pixel.max_connections {
+        tracing::warn!(
+            files_max,
+            connections_max,
+            max_connections = config.pixel.max_connections,
+            "the limit of open files allows each worker fewer connections than \
+             pixel.max_connections; raise it (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    Ok(connections_max)
+}
+
+/// Ends the daemon for a panic in any thread; the function ends it for another reason.
+fn watch_failures(metrics: &Arc<Metrics>) -> (Failure, impl FnOnce() + Send + 'static) {
+    let (failure, failed) = (Failure::default(), Arc::clone(metrics));
+    failure.watch_panics(move || failed.set_state(State::Failed));
+    let (on_failure, failed) = (failure.clone(), Arc::clone(metrics));
+    let fail = move || {
+        failed.set_state(State::Failed);
+        on_failure.set();
+    };
+    (failure, fail)
 }
 
 /// Returns when it is time to end.
 async fn serve(
     signals: &mut Signals,
     reloader: Reloader<Config>,
-    failed: &Notify,
+    failure: &Failure,
 ) -> anyhow::Result<()> {
     tokio::select! {
         signal = signals.reload_until_stop(reloader) => {
             tracing::info!(signal = signal?, "draining");
         }
-        () = failed.notified() => {
-            tracing::error!("the WAL failed; no event is acknowledged any more");
-            // For the drain, which need not wait either.
-            failed.notify_one();
+        () = failure.wait() => {
+            tracing::error!("the pixel has failed, and ends; start it again to recover");
         }
     }
     Ok(())
@@ -124,28 +155,20 @@ async fn serve(
 /// Serves on while load balancers notice that the status is 503, then takes no more connections and
 /// waits for those that are open. A further signal hurries: what is not answered then never is, and
 /// its event may be recorded or not.
-async fn drain(
-    signals: &mut Signals,
-    config: &Config,
-    failed: &Notify,
-    pixel: PixelServer,
-) -> anyhow::Result<()> {
-    let port = pixel.abort_handle();
+async fn drain(signals: &mut Signals, config: &Config, failure: &Failure, pixel: PixelServer) {
     let gently = async {
         tokio::select! {
             () = tokio::time::sleep(config.pixel.drain_delay) => {}
-            () = failed.notified() => {}
+            () = failure.wait() => {}
         }
-        pixel.stop().await.context("pixel port")
+        // When this is dropped, the port and every connection are closed: no event comes after
+        // that, so that the committer finds an end.
+        pixel.stop().await;
     };
     tokio::select! {
-        result = gently => result,
+        () = gently => {}
         signal = signals.stop() => {
             tracing::warn!(signal, "asked again to stop; not waiting for open connections");
-            // Closes the port and every connection: no event comes after this, so that the
-            // committer finds an end.
-            port.abort();
-            Ok(())
         }
     }
 }

@@ -23,6 +23,7 @@ const POLICY: &[&str] = &[
     "pixel.ack",
     "pixel.trusted_proxies",
     "pixel.forwarded_headers",
+    "pixel.client_ip",
     "pixel.response",
     "pixel.well_known",
     "pixel.route",
@@ -38,6 +39,7 @@ impl Configuration for Config {
 
     fn validated(self) -> Result<Self, String> {
         self.validate()?;
+        Policy::new(&self)?;
         Ok(self)
     }
 
@@ -51,7 +53,7 @@ pub fn reloader(
     sources: Sources,
     live: &Arc<Live<Config>>,
     policies: &Arc<Policies>,
-    allowed: &Allowed,
+    [allowed, proxies]: [&Allowed; 2],
     log: LogLevel,
 ) -> Reloader<Config> {
     let mut reloader = Reloader::new(sources, (*live.get()).clone(), log);
@@ -65,10 +67,14 @@ pub fn reloader(
         let (policies, policy) = (Arc::clone(&policies), Policy::new(config)?);
         Ok(Box::new(move || policies.replace(policy)))
     });
-    let allowed = allowed.clone();
+    let (allowed, proxies) = (allowed.clone(), proxies.clone());
     reloader.part(&["status.allow"], move |config| {
-        let (allowed, networks) = (allowed.clone(), config.status.allow.clone());
-        Ok(Box::new(move || allowed.set(networks)))
+        let (allowed, proxies) = (allowed.clone(), proxies.clone());
+        let networks = (config.status.allow.clone(), config.pixel.trusted_proxies.clone());
+        Ok(Box::new(move || {
+            allowed.set(networks.0);
+            proxies.set(networks.1);
+        }))
     });
     reloader
 }

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use sewer_ops::say;
 use sewer_wal::{Identity, Layout, Lsn, LsnRange, SegmentName, WalId, look_up_identity};
 
 use crate::check::fixed_part;
@@ -104,11 +105,11 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
         tokio::time::sleep(LOOK_AGAIN).await;
     };
     let id = identity.id;
-    println!("auditing the WAL {id} in {dir} and in {root} of {}", destination.describe());
+    say!("auditing the WAL {id} in {dir} and in {root} of {}", destination.describe());
     let mut problems = report(&look.wals[&id], &lines[&id], &look);
     for (id, seen) in look.wals.iter().filter(|(id, seen)| **id != identity.id && !seen.is_empty())
     {
-        println!("of the WAL {id}, which was recorded here earlier:");
+        say!("of the WAL {id}, which was recorded here earlier:");
         problems += report(seen, &lines[id], &Look::default());
     }
     Ok(problems == 0)
@@ -119,21 +120,21 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
 fn report(seen: &Seen, lines: &[String], look: &Look) -> usize {
     let files: u64 = seen.shipments.values().map(|files| files.count).sum();
     let records: u64 = seen.shipments.values().map(|files| files.records).sum();
-    println!("destination: {} shipments, {files} files, {records} records", seen.shipments.len());
+    say!("destination: {} shipments, {files} files, {records} records", seen.shipments.len());
     let (sealed, active): (Vec<_>, Vec<_>) =
         seen.local.iter().partition(|local| local.name.is_some());
     for (what, locals) in [("sealed segments", sealed), ("active logs", active)] {
         let events: u64 = locals.iter().map(|local| local.events()).sum();
-        println!("local: {} {what}, {events} events", locals.len());
+        say!("local: {} {what}, {events} events", locals.len());
     }
     for line in look.notes.iter().chain(&look.problems).chain(lines) {
-        println!("{line}");
+        say!("{line}");
     }
     let problems = lines.len() + look.problems.len();
     match (judge::span(seen), problems) {
-        (None, 0) => println!("complete: no event was ever recorded, or none is left"),
-        (Some((first, last)), 0) => println!("complete from LSN {first} to LSN {last}"),
-        (_, problems) => println!("NOT complete: {problems} problems, named above"),
+        (None, 0) => say!("complete: no event was ever recorded, or none is left"),
+        (Some((first, last)), 0) => say!("complete from LSN {first} to LSN {last}"),
+        (_, problems) => say!("NOT complete: {problems} problems, named above"),
     }
     problems
 }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sewer_ops::access::Allowed;
+use sewer_ops::descriptors;
+use sewer_ops::failure::{Failure, inject};
 use sewer_ops::logging::LogLevel;
 use sewer_ops::program::Sources;
 use sewer_ops::reload::Reloader;
@@ -35,13 +37,16 @@ const WATCH_PATIENCE: Duration = Duration::from_millis(200);
 /// What keeps it from starting, for the operator.
 pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("listen for signals")?;
+    descriptors::raise().map_err(anyhow::Error::msg)?;
+    let failure = Failure::default();
+    failure.watch_panics(|| {});
     let listener = TcpListener::bind(config.status.listen)
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
     let mut worker = Worker::open(&config, &config.wal.dir, true)?;
     let metrics = Arc::clone(worker.metrics());
     let supervised = Arc::clone(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
-    let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone())
+    let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone(), None)
         .context("start the status port")?;
     let sealed = Sealed::watch(&Layout::new(&config.wal.dir))?;
     tracing::info!(
@@ -65,6 +70,8 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
         std::pin::pin!(schedule::ship(&mut worker, until, &sealed.changed, stopping));
     tokio::select! {
         _ = &mut shipping => {}
+        // The shipments under way are cut; the next start takes them up.
+        () = failure.wait() => bail!("a thread panicked; restart to go on"),
         signal = signals.reload_until_stop(reloader) => {
             tracing::info!(signal = signal?, "stopping");
             notify(&[NotifyState::Stopping]);
@@ -115,6 +122,7 @@ impl Sealed {
         let (notify, stopped) = (Arc::clone(&changed), Arc::clone(&stop));
         let run = move || {
             while !stopped.load(Ordering::Acquire) {
+                inject();
                 match watch.wait(WATCH_PATIENCE) {
                     Ok(true) => notify.notify_one(),
                     Ok(false) => {}
@@ -137,7 +145,7 @@ impl Drop for Sealed {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
-            // It only waits; a panic in it has no consequence.
+            // A panic in it is told by the hook of the daemon.
             let _ = thread.join();
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use bytesize::ByteSize;
+use sewer_ops::say;
 use sewer_wal::reader::Kind;
 use sewer_wal::{Layout, SegmentReader, look_up_identity};
 
@@ -25,7 +26,7 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
     let wal_id = identity.id;
     let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
-    println!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
+    say!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
     let (mut shipments, mut files, mut events) = (0, 0, 0);
     let mut show = |plan: &Plan, note: &str| {
         let of_wal = if plan.wal_id == wal_id {
@@ -52,17 +53,17 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
         let segments: Vec<_> = run.iter().map(|segment| segment.name).collect();
         match plan::make(&layout, backlog.identity(), &run, config) {
             Ok(plan) => show(&plan, ""),
-            Err(error) => println!("  not shipped: {error}"),
+            Err(error) => say!("  not shipped: {error}"),
         }
         claimed.extend(segments);
     }
     for problem in backlog.problems() {
-        println!("  not shipped: {problem}");
+        say!("  not shipped: {problem}");
     }
     let active = active_events(&layout)?;
-    println!("{shipments} shipments, {files} files to be published, {events} events");
+    say!("{shipments} shipments, {files} files to be published, {events} events");
     if active > 0 {
-        println!(
+        say!(
             "{active} events are in active/: a replay seals and ships them too, unless the pixel runs"
         );
     }
@@ -72,7 +73,7 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
 fn print(plan: &Plan, of_wal: &str, note: &str) {
     let (first, last) = (plan.first_lsn, plan.last_lsn);
     let segments = plan.segments.len();
-    println!(
+    say!(
         "shipment LSN {first} to {last}{of_wal}: {segments} segments, {} events{note}",
         plan.records()
     );
@@ -80,10 +81,10 @@ fn print(plan: &Plan, of_wal: &str, note: &str) {
         let done = output
             .published
             .map_or(String::new(), |bytes| format!(", published ({})", ByteSize(bytes)));
-        println!("  {}: {} events{done}", output.final_path(), output.records);
+        say!("  {}: {} events{done}", output.final_path(), output.records);
     }
     for segment in &plan.damaged {
-        println!("  segment {} is damaged: {}", segment.name, segment.losses());
+        say!("  segment {} is damaged: {}", segment.name, segment.losses());
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use sewer_ops::logging::lost_lines;
 use sewer_ops::metrics::{counter, counters, float_gauge, gauge, gauges};
 use sewer_ops::status::Report;
 use sewer_ops::supervisor::Supervised;
@@ -28,6 +29,7 @@ pub struct Metrics {
     backlog_bytes: IntGauge,
     backlog_events: IntGauge,
     set_aside: IntGauge,
+    lost_log_lines: IntCounter,
     lag_seconds: Gauge,
     oldest_seconds: IntGaugeVec,
     shipments: IntCounterVec,
@@ -99,6 +101,10 @@ impl Metrics {
             set_aside: level(
                 "sewer_shipper_set_aside_segments",
                 "What is in sealed/ and is not shipped: another WAL's, misplaced, unreadable or no segment.",
+            ),
+            lost_log_lines: count(
+                "sewer_shipper_lost_log_lines_total",
+                "Lines of the log that could not be written, or were not taken in time.",
             ),
             lag_seconds: float_gauge(
                 r,
@@ -330,6 +336,8 @@ impl Report for Metrics {
     }
 
     fn sample(&self) {
+        self.lost_log_lines.reset();
+        self.lost_log_lines.inc_by(lost_lines());
         self.lag_seconds.set(self.lag().as_secs_f64());
         match self.seen().oldest_ms {
             Some(oldest_ms) => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bytesize::ByteSize;
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
+use sewer_ops::say;
 use sewer_ops::signals::StopSignals;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, WalError};
@@ -39,7 +40,7 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     let mut worker = Worker::open(config, dir, other_wal.is_none())?;
     seal(dir).await?;
     let totals = worker.refresh()?;
-    println!(
+    say!(
         "replaying {} events in {} segments ({}) of the WAL {} to {}",
         totals.events,
         totals.segments,
@@ -64,7 +65,7 @@ async fn seal(dir: &Path) -> anyhow::Result<()> {
                 tracing::error!("{note}");
             }
             for log in report.logs {
-                println!("sealed what the pixel left: LSN {}", log.range);
+                say!("sealed what the pixel left: LSN {}", log.range);
                 for damage in &log.damage {
                     tracing::error!(
                         offset = damage.offset, lost = %damage.lost, reason = damage.reason,
@@ -76,7 +77,7 @@ async fn seal(dir: &Path) -> anyhow::Result<()> {
         }
         Err(WalError::Locked { holder, .. }) => {
             let pixel = holder.map_or("a pixel".into(), |pid| format!("the pixel, process {pid},"));
-            println!("{pixel} is running: its active segment is left to it");
+            say!("{pixel} is running: its active segment is left to it");
             Ok(())
         }
         Err(e) => Err(e.into()),
@@ -113,7 +114,7 @@ async fn drain(
 
 fn summarise(worker: &Worker, left: Totals, took: Duration) {
     let done = worker.metrics().delivered();
-    println!(
+    say!(
         "shipped {} events in {} files ({}) in {:.1} s; {} segments quarantined, {}",
         done.events,
         done.files,
@@ -124,13 +125,13 @@ fn summarise(worker: &Worker, left: Totals, took: Duration) {
     );
     if left.set_aside > 0 {
         let dir = worker.sealed_dir().display().to_string();
-        println!("{} files in {dir} are not shipped; the errors above say why", left.set_aside);
+        say!("{} files in {dir} are not shipped; the errors above say why", left.set_aside);
     }
     if left.segments == 0 {
-        println!("the backlog is empty");
+        say!("the backlog is empty");
     } else {
         let (segments, bytes) = (left.segments, ByteSize(left.bytes));
-        println!("{} events in {segments} segments ({bytes}) are still to be shipped", left.events);
+        say!("{} events in {segments} segments ({bytes}) are still to be shipped", left.events);
     }
 }
 

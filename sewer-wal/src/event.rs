@@ -11,6 +11,8 @@
 //! All integers are little-endian. A field that is absent has no bit; an empty one has a bit and
 //! length 0. The codec does no I/O and checks no CRC: the chunk that carries an event does that.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use thiserror::Error;
 
@@ -28,6 +30,12 @@ pub(crate) const EVENT_BYTES_MIN: usize = 1 + 8 + 1 + 2;
 /// The times that a calendar has, with room for every time zone: the years -9998 to 9998, in
 /// milliseconds since the Unix epoch.
 pub const TIMESTAMPS_MS: std::ops::RangeInclusive<i64> = -377_673_580_800_000..=253_339_228_800_000;
+
+/// The extra field of a request's body.
+pub const BODY: &str = "body";
+
+/// Its name in JSON where it is no UTF-8 and stands there in base64.
+pub const BODY_BASE64: &str = "body_base64";
 
 /// The names of the seven text fields, in the order of the format and of every output.
 pub const FIELD_NAMES: [&str; 7] =
@@ -163,7 +171,8 @@ impl<'a> Event<'a> {
 }
 
 /// The event as one JSON object: `timestamp` in milliseconds, the fields by [`FIELD_NAMES`] with
-/// `null` where absent, then the extra fields. Invalid UTF-8 becomes U+FFFD.
+/// `null` where absent, then the extra fields. Invalid UTF-8 becomes U+FFFD, but that in a body,
+/// which becomes base64 under another name.
 impl Serialize for Event<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(1 + FIELD_NAMES.len() + self.extra.len()))?;
@@ -172,6 +181,11 @@ impl Serialize for Event<'_> {
             map.serialize_entry(name, &field.map(String::from_utf8_lossy))?;
         }
         for (name, value) in &self.extra {
+            // A body that is no text is to be restored by whoever reads it.
+            if *name == BODY && std::str::from_utf8(value).is_err() {
+                map.serialize_entry(BODY_BASE64, &BASE64_STANDARD.encode(value))?;
+                continue;
+            }
             map.serialize_entry(name, &String::from_utf8_lossy(value))?;
         }
         map.end()

@@ -2,8 +2,8 @@
 //!
 //!     SEWERTEST_BACKLOG=10GB cargo test --release -p sewer-shipper --test memory -- --nocapture
 //!
-//! prints the curve. Without the variable the backlog is 512 MB, in a debug build less. Below `TMPDIR`
-//! there must be room for twice as much.
+//! prints the curve. Without the variable the backlog is 512 MB, in a debug build less. Below
+//! `TMPDIR` there must be room for twice as much.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

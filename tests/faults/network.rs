@@ -136,8 +136,8 @@ fn slow_calls(matrix: &mut Matrix, net: &Net) {
         std::thread::sleep(SLOW);
         drop(held);
     });
-    // Which calls are slow is left to chance, and so is whether there is anything to warn of: those of
-    // a write or a close have more time than that.
+    // Which calls are slow is left to chance, and so is whether there is anything to warn of: those
+    // of a write or a close have more time than that.
     let row = Row::new("1 % of calls slow", "all").freezes();
     net.row(matrix, &row, Step::Planning, |net, _| {
         let enough = net.namenode.slowed() + if freeze() < SLOW_LONG { 3 } else { 20 };

@@ -1,6 +1,6 @@
-//! Every format in every compression, shipped by the real shipper and read back in full: by Hadoop's
-//! own reader, in one JVM for all files, and by `sewer-shipper --cat`; row by row, field by field, in
-//! the order of the log.
+//! Every format in every compression, shipped by the real shipper and read back in full: by
+//! Hadoop's own reader, in one JVM for all files, and by `sewer-shipper --cat`; row by row, field
+//! by field, in the order of the log.
 //!
 //! Hadoop reads all codecs but Zstandard by its own classes. Its `ZStandardCodec` needs a native
 //! library that its jars do not bring: there, aircompressor's decoder stands in Hadoop's reader, an

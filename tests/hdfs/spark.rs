@@ -1,6 +1,6 @@
-//! Spark reads what the shipper wrote, by the program that the documentation shows: every format, and
-//! `access-log` by the class in `packaging/hadoop`. Each row is what was recorded, and the query of
-//! the README gives what it must.
+//! Spark reads what the shipper wrote, by the program that the documentation shows: every format,
+//! and `access-log` by the class in `packaging/hadoop`. Each row is what was recorded, and the
+//! query of the README gives what it must.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

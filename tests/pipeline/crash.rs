@@ -1,6 +1,7 @@
 //! `kill -9` of the pixel and of the shipper under load, twenty times each (or as often as
-//! `SEWERTEST_KILLS` says), at moments by chance: after a restart and `--replay`, every request that got its 204 is at the destination exactly
-//! once, no other more than once, and nothing half-done is left anywhere.
+//! `SEWERTEST_KILLS` says), at moments by chance: after a restart and `--replay`, every request
+//! that got its 204 is at the destination exactly once, no other more than once, and nothing
+//! half-done is left anywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};

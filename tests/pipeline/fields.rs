@@ -1,5 +1,6 @@
-//! Fields beside the eight, from the request to the rows of the destination: what the pixel was told
-//! to record is in the WAL as `sewer-wal dump` shows it, and in the JSON that the shipper writes.
+//! Fields beside the eight, from the request to the rows of the destination: what the pixel was
+//! told to record is in the WAL as `sewer-wal dump` shows it, and in the JSON that the shipper
+//! writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

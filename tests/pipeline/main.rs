@@ -7,3 +7,4 @@ mod fields;
 mod full_disk;
 mod outage;
 mod status_port;
+mod surroundings;

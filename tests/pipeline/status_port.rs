@@ -182,3 +182,65 @@ fn promtool_has_nothing_to_say_about_the_metrics_of_either_daemon() {
         assert_eq!(said, (Some(0), String::new()), "{text}");
     }
 }
+
+/// Headers of the PROXY protocol as balancers send them with health checks.
+fn proxy_headers() -> Vec<Vec<u8>> {
+    const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let v2 = |command: u8, rest: &[u8]| {
+        let length = u16::try_from(rest.len()).unwrap().to_be_bytes();
+        [V2, &[0x20 | command, 0x11], &length, rest].concat()
+    };
+    let addresses = [192, 0, 2, 7, 10, 0, 0, 1, 0x1f, 0x90, 0, 80];
+    let additional = [&addresses[..], &[0xee; 84]].concat();
+    vec![
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 8080 80\r\n".to_vec(),
+        b"PROXY UNKNOWN\r\n".to_vec(),
+        v2(1, &addresses),
+        v2(1, &additional),
+        v2(0, b""),
+    ]
+}
+
+#[test]
+fn a_balancer_may_check_with_a_proxy_header_and_anybody_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &["pixel.proxy_protocol=true"]);
+    let ask = |pieces: &[&[u8]]| {
+        let mut connection = Connection::open(&pixel.status_address()).unwrap();
+        for piece in pieces {
+            connection.send(piece).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        connection.receive().unwrap().status
+    };
+    let health = b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+    let figures = b"GET /stats HTTP/1.1\r\nHost: h\r\n\r\n";
+    for header in proxy_headers() {
+        let told = header.escape_ascii();
+        assert_eq!(ask(&[&header, health]), 200, "{told}");
+        assert_eq!(ask(&[&header[..3], &header[3..], health]), 200, "{told} in pieces");
+    }
+    assert_eq!(ask(&[health]), 200);
+    assert_eq!(ask(&[b"P", b"OST /health HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"]), 200);
+    // Figures are for whom the header names.
+    let [stranger, unknown, ..] = &proxy_headers()[..] else { panic!("there are five") };
+    assert_eq!((ask(&[stranger, figures]), ask(&[unknown, figures])), (403, 200));
+    // A probe that connects and goes is nobody strange.
+    for _ in 0..20 {
+        Connection::open(&pixel.address()).unwrap().reset().unwrap();
+    }
+    let metrics = pixel.metrics();
+    let stranger = "sewer_pixel_connections_closed_total{reason=\"proxy_stranger\"}";
+    assert!(!metrics.contains_key(stranger), "{metrics:?}");
+}
+
+#[test]
+fn without_the_proxy_protocol_a_header_of_it_is_no_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &[]);
+    for header in proxy_headers() {
+        let mut connection = Connection::open(&pixel.status_address()).unwrap();
+        connection.send(&[&header[..], b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"].concat()).unwrap();
+        assert_eq!(connection.receive().unwrap().status, 400, "{}", header.escape_ascii());
+    }
+}

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use sewer_pixel::history::{History, Point};
-use sewer_pixel::history_file::HistoryFile;
+use sewer_pixel::status::history::{History, Point};
+use sewer_pixel::status::history_file::HistoryFile;
 use sewer_test_support::command;
 use sewer_test_support::load::{Load, LoadOptions};
 use sewer_test_support::pixel::Pixel;
@@ -61,7 +61,7 @@ fn wait_for_points(pixel: &Pixel) {
 }
 
 /// Runs the browser on a page with a profile of its own and returns what it prints.
-fn browse(chromium: &Path, arguments: &[&str], url: &str) -> String {
+pub fn browse(chromium: &Path, arguments: &[&str], url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = Command::new(chromium);
     command

@@ -1,4 +1,5 @@
-//! What the pixel answers, and to what: routes, the GIF, well-known names, CORS, bodies, drop rules.
+//! What the pixel answers, and to what: routes, the GIF, well-known names, CORS, bodies, drop
+//! rules.
 
 use std::time::Duration;
 

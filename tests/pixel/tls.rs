@@ -1,19 +1,20 @@
 //! HTTPS: the pixel port with a certificate, and with another one while it runs.
 
+pub mod client;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use sewer_test_support::http::Connection;
 use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConnection, StreamOwned};
+
+use self::client::{Identity, identity, session, sets, write};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
@@ -21,24 +22,6 @@ const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const GET: &[u8] = b"GET /p HTTP/1.1\r\nHost: localhost\r\n\r\n";
-
-type Identity = CertifiedKey<KeyPair>;
-
-fn identity() -> Identity {
-    generate_simple_self_signed(vec!["localhost".into()]).unwrap()
-}
-
-fn write(directory: &Path, identity: &Identity) {
-    // One after the other, as most tools do: in between the two do not fit.
-    fs::write(directory.join("cert.pem"), identity.cert.pem()).unwrap();
-    fs::write(directory.join("key.pem"), identity.signing_key.serialize_pem()).unwrap();
-}
-
-fn sets(directory: &Path) -> [String; 2] {
-    ["cert", "key"].map(|name| {
-        format!("pixel.tls.{name}={}", directory.join(name).with_extension("pem").display())
-    })
-}
 
 fn start(directory: &Path) -> Pixel {
     let sets = sets(directory);
@@ -50,16 +33,7 @@ struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     fn connect(pixel: &Pixel, trusted: &CertificateDer<'static>) -> std::io::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(trusted.clone()).unwrap();
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let tls = session(trusted, ALL_VERSIONS);
         let tcp = TcpStream::connect(pixel.address())?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let mut stream = StreamOwned::new(tls, tcp);

@@ -24,7 +24,7 @@ fn a_pixel_whose_wal_is_removed_ends_and_says_so() {
     // Without a request, and long before the next roll.
     assert_eq!(pixel.process().wait(STOP_WAIT), Some(1));
     let log = pixel.process().log();
-    assert!(log.contains("was removed, replaced or moved while it was in use"), "{log}");
+    assert!(log.contains("was removed, replaced or moved while the WAL was in use"), "{log}");
     assert!(!log.contains("nothing acknowledged is lost"), "{log}");
     // Put back, it goes on: moved is not copied.
     fs::rename(dir.path().join("elsewhere"), pixel.wal_dir()).unwrap();

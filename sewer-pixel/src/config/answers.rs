@@ -30,17 +30,53 @@ pub enum Response {
     Gif,
 }
 
-/// Which headers of a trusted proxy tell the client, the host and the scheme.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ForwardedHeaders {
-    /// X-Forwarded-* if there is one of them, else Forwarded.
+/// Whether and how the body of a request is recorded: `true`, `false` or `"decoded"`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BodyRule {
+    /// It is not.
     #[default]
-    Any,
-    /// X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto only.
-    XForwarded,
-    /// Forwarded (RFC 7239) only.
-    Forwarded,
+    Dropped,
+    /// As it came.
+    Raw,
+    /// Without its Content-Encoding, if that is gzip or deflate.
+    Decoded,
+}
+
+impl Serialize for BodyRule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Dropped => serializer.serialize_bool(false),
+            Self::Raw => serializer.serialize_bool(true),
+            Self::Decoded => serializer.serialize_str("decoded"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BodyRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = BodyRule;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("true, false or \"decoded\"")
+            }
+
+            fn visit_bool<E: Error>(self, is_recorded: bool) -> Result<BodyRule, E> {
+                Ok(if is_recorded { BodyRule::Raw } else { BodyRule::Dropped })
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<BodyRule, E> {
+                match text {
+                    "decoded" => Ok(BodyRule::Decoded),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 /// One `[[pixel.route]]`: what is different for the paths that begin with `prefix`.
@@ -58,9 +94,9 @@ pub struct RouteConfig {
     /// When a request is answered, if not as `pixel.ack` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
-    /// Whether the body is recorded, as the field `body`.
+    /// Whether and how the body is recorded, as the field `body`.
     #[serde(default)]
-    pub body: bool,
+    pub body: BodyRule,
     /// Fields that every event of this route carries, over those of `event.static`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,

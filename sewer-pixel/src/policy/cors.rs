@@ -3,33 +3,29 @@
 //! A pixel in an image, and most of what `navigator.sendBeacon` sends, needs none of this. A fetch
 //! with a content type such as JSON does.
 
-use actix_http::Method;
-use actix_http::header::{
-    self, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
-    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN,
-    VARY,
-};
+use std::borrow::Cow;
 
+use super::answer::Header;
 use crate::config::{AllowOrigin, CorsConfig};
-use crate::head::Head;
+use crate::request::head::Head;
 
 /// The rules of `[cors]`.
 #[derive(Debug)]
 pub struct Cors {
     origins: Origins,
     allow_credentials: bool,
-    max_age: HeaderValue,
+    max_age: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Origins {
     Any,
     Reflect,
-    These(Box<[HeaderValue]>),
+    These(Box<[String]>),
 }
 
-type Headers = Vec<(HeaderName, HeaderValue)>;
+/// A longer value is not echoed: no browser sends one.
+const ECHO_BYTES_MAX: usize = 4 << 10;
 
 impl Cors {
     /// The rules of a configuration; `None` if it allows no origin.
@@ -50,69 +46,71 @@ impl Cors {
                 allow_origin = \"*\"; use \"reflect\" or a list"
                 .into());
         }
-        let max_age = HeaderValue::from(config.max_age.as_secs());
+        let max_age = config.max_age.as_secs().to_string();
         Ok(Some(Self { origins, allow_credentials: config.allow_credentials, max_age }))
     }
 
     /// Whether a browser asks if it may send a request; that is not one itself.
-    #[must_use]
     pub fn is_preflight(head: &Head<'_>) -> bool {
-        *head.method == Method::OPTIONS
-            && head.headers.get(&ORIGIN).is_some()
-            && head.headers.get(&ACCESS_CONTROL_REQUEST_METHOD).is_some()
+        head.method == b"OPTIONS"
+            && head.headers.get("origin").is_some()
+            && head.headers.get("access-control-request-method").is_some()
     }
 
     /// Adds what the page that sent the request may do.
-    pub fn grant(&self, head: &Head<'_>, headers: &mut Headers) {
+    pub fn grant(&self, head: &Head<'_>, headers: &mut Vec<Header>) {
         if self.origins != Origins::Any {
-            headers.push((VARY, HeaderValue::from_static("Origin")));
+            headers.push(("vary", Cow::Borrowed(b"Origin")));
         }
         self.allow(head, headers);
     }
 
     /// Adds the answer to a preflight. Any method and any header may be sent: that is what a pixel
     /// takes.
-    pub fn answer_preflight(&self, head: &Head<'_>, headers: &mut Headers) {
-        const ASKED: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
-        headers.push((VARY, HeaderValue::from_static(ASKED)));
+    pub fn answer_preflight(&self, head: &Head<'_>, headers: &mut Vec<Header>) {
+        const ASKED: &[u8] =
+            b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+        headers.push(("vary", Cow::Borrowed(ASKED)));
         if !self.allow(head, headers) {
             return;
         }
         for (asked, granted) in [
-            (ACCESS_CONTROL_REQUEST_METHOD, ACCESS_CONTROL_ALLOW_METHODS),
-            (ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_ALLOW_HEADERS),
+            ("access-control-request-method", "access-control-allow-methods"),
+            ("access-control-request-headers", "access-control-allow-headers"),
         ] {
-            if let Some(value) = head.headers.get(&asked).and_then(echo) {
+            if let Some(value) = head.headers.get(asked).and_then(echo) {
                 headers.push((granted, value));
             }
         }
-        headers.push((ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
+        headers.push(("access-control-max-age", self.max_age.clone().into_bytes().into()));
     }
 
     /// Whether the origin of the request is one of ours; then it is told so.
-    fn allow(&self, head: &Head<'_>, headers: &mut Headers) -> bool {
-        let Some(origin) = head.headers.get(&ORIGIN).and_then(echo) else { return false };
+    fn allow(&self, head: &Head<'_>, headers: &mut Vec<Header>) -> bool {
+        let Some(origin) = head.headers.get("origin").and_then(echo) else { return false };
         let allowed = match &self.origins {
-            Origins::Any => HeaderValue::from_static("*"),
+            Origins::Any => Cow::Borrowed(&b"*"[..]),
             Origins::Reflect => origin,
-            Origins::These(origins) if origins.contains(&origin) => origin,
+            Origins::These(origins) if origins.iter().any(|of| of.as_bytes() == &*origin) => origin,
             Origins::These(_) => return false,
         };
-        headers.push((ACCESS_CONTROL_ALLOW_ORIGIN, allowed));
+        headers.push(("access-control-allow-origin", allowed));
         if self.allow_credentials {
-            headers.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
+            headers.push(("access-control-allow-credentials", Cow::Borrowed(b"true")));
         }
         true
     }
 }
 
-/// What a request has said, to be said in the answer.
-fn echo(value: &[u8]) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(value).ok()
+/// A request header's value, to be said in the answer; `None` if it cannot be.
+fn echo(value: &[u8]) -> Option<Cow<'static, [u8]>> {
+    let is_text = |&byte: &u8| byte >= b' ' && byte != 0x7f;
+    let can_be = value.len() <= ECHO_BYTES_MAX && value.iter().all(is_text);
+    can_be.then(|| value.to_vec().into())
 }
 
 /// An origin as browsers write it: a scheme, a host in lower case, perhaps a port, and no path.
-fn origin(text: &str) -> Result<HeaderValue, String> {
+fn origin(text: &str) -> Result<String, String> {
     let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
         !scheme.is_empty()
@@ -126,33 +124,28 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
              all are allowed by \"*\" or \"reflect\", without a list"
         ));
     }
-    header::HeaderValue::from_str(text).map_err(|e| format!("key `cors.allow_origin`: {e}"))
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_http::test::TestRequest;
+    use crate::request::head::with_head;
 
     fn cors(text: &str) -> Result<Option<Cors>, String> {
         Cors::new(&toml::from_str(text).unwrap())
     }
 
-    fn lines(headers: &Headers) -> Vec<String> {
-        let line = |(name, value): &(HeaderName, HeaderValue)| {
-            format!("{name}: {}", value.to_str().unwrap())
-        };
+    fn lines(headers: &[Header]) -> Vec<String> {
+        let line = |(name, value): &Header| format!("{name}: {}", value.escape_ascii());
         headers.iter().map(line).collect()
     }
 
     fn granted(text: &str, origin: Option<&str>) -> Vec<String> {
-        let mut request = TestRequest::with_uri("/");
-        if let Some(origin) = origin {
-            request.append_header((ORIGIN, origin));
-        }
-        let request = request.finish();
+        let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
         let mut headers = Vec::new();
-        cors(text).unwrap().unwrap().grant(&Head::of(&request, false), &mut headers);
+        let cors = cors(text).unwrap().unwrap();
+        with_head(&format!("GET / HTTP/1.0\r\n{origin}"), |head| cors.grant(head, &mut headers));
         lines(&headers)
     }
 
@@ -183,20 +176,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_never_echoed() {
+        let origins = "allow_origin = \"reflect\"";
+        for origin in ["https://a\u{1}", "\u{7f}", &"x".repeat(5000)] {
+            assert_eq!(granted(origins, Some(origin)), ["vary: Origin"]);
+        }
+    }
+
+    #[test]
     fn a_preflight_grants_what_was_asked_for_to_allowed_origins_only() {
         let cors = cors("allow_origin = [\"https://a.example\"]\nmax_age = \"10m\"");
         let cors = cors.unwrap().unwrap();
-        let answer = |origin: &'static str| {
-            let mut request = TestRequest::with_uri("/");
-            request.method(Method::OPTIONS);
-            request.append_header((ORIGIN, origin));
-            request.append_header((ACCESS_CONTROL_REQUEST_METHOD, "POST"));
-            request.append_header((ACCESS_CONTROL_REQUEST_HEADERS, "content-type"));
-            let request = request.finish();
-            let head = Head::of(&request, false);
-            assert!(Cors::is_preflight(&head));
+        let answer = |origin: &str| {
             let mut headers = Vec::new();
-            cors.answer_preflight(&head, &mut headers);
+            let text = format!(
+                "OPTIONS / HTTP/1.0\r\nOrigin: {origin}\r\n\
+                 Access-Control-Request-Method: POST\r\n\
+                 Access-Control-Request-Headers: content-type\r\n"
+            );
+            with_head(&text, |head| {
+                assert!(Cors::is_preflight(head));
+                cors.answer_preflight(head, &mut headers);
+            });
             lines(&headers)[1..].to_vec()
         };
         assert_eq!(

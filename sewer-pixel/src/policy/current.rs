@@ -27,7 +27,7 @@ impl Policies {
     /// Requests that come from now on are under this policy.
     pub fn replace(&self, mut policy: Policy) {
         let mut latest = self.lock();
-        policy.privacy.address.succeed(&latest.privacy.address);
+        policy.privacy.address.inherit_key_from(&latest.privacy.address);
         *latest = Arc::new(policy);
         self.generation.fetch_add(1, Ordering::Release);
     }

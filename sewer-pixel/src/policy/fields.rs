@@ -5,19 +5,18 @@
 
 use std::collections::BTreeSet;
 
-use actix_http::header::{COOKIE, HOST, HeaderName, REFERER, USER_AGENT};
-use sewer_wal::event::FIELD_NAMES;
+use sewer_wal::event::{BODY, BODY_BASE64, FIELD_NAMES};
 
 use super::routes::Routes;
-use crate::config::{Config, IpRule};
-use crate::head::Head;
+use crate::config::{BodyRule, ClientIp, Config, IpRule, is_header_name};
+use crate::request::head::Head;
 
 /// The field of the method.
 pub const METHOD: &str = "method";
 /// The field of the scheme.
 pub const SCHEME: &str = "scheme";
-/// The field of the body.
-pub const BODY: &str = "body";
+/// The field of the encoding that a body is in.
+pub const CONTENT_ENCODING: &str = "content_encoding";
 /// The field of the visitor's cookie.
 pub const VISITOR: &str = "visitor";
 /// The field of the event's own name.
@@ -47,7 +46,7 @@ pub struct Fields {
     pub scheme: bool,
     /// Whether each event gets a UUID.
     pub uuid: bool,
-    headers: Box<[HeaderName]>,
+    headers: Box<[String]>,
 }
 
 impl Fields {
@@ -57,7 +56,7 @@ impl Fields {
     /// One line that names the key.
     pub fn new(config: &Config) -> Result<Self, String> {
         let event = &config.event;
-        let headers = event.extra_headers.iter().map(|name| header(name, config.privacy.ip));
+        let headers = event.extra_headers.iter().map(|name| header(name, config));
         Ok(Self {
             method: event.method,
             scheme: event.scheme,
@@ -70,15 +69,14 @@ impl Fields {
     pub fn push_headers<'a>(&'a self, head: &Head<'a>, extra: &mut Vec<(&'a str, &'a [u8])>) {
         for name in &self.headers {
             if let Some(value) = head.headers.get(name) {
-                extra.push((name.as_str(), value));
+                extra.push((name, value));
             }
         }
     }
 
     /// Whether a field is a header of the request.
-    #[must_use]
     pub fn is_header(&self, name: &str) -> bool {
-        self.headers.iter().any(|header| header.as_str() == name)
+        self.headers.iter().any(|header| header == name)
     }
 
     /// The name of every field that an event can have.
@@ -87,11 +85,14 @@ impl Fields {
     /// One line that names the key whose field is there already.
     pub fn names(&self, config: &Config, routes: &Routes) -> Result<BTreeSet<String>, String> {
         let mut names = Names(RESERVED.iter().chain(&FIELD_NAMES).map(|&n| n.to_owned()).collect());
+        let has_body = routes.iter().any(|route| route.body != BodyRule::Dropped);
         for (is_recorded, name, key) in [
             (self.method, METHOD, "event.method"),
             (self.scheme, SCHEME, "event.scheme"),
             (self.uuid, UUID, "event.uuid"),
-            (routes.iter().any(|route| route.body), BODY, "pixel.route.body"),
+            (has_body, BODY, "pixel.route.body"),
+            (has_body, BODY_BASE64, "pixel.route.body"),
+            (has_body, CONTENT_ENCODING, "pixel.route.body"),
             (config.cookie.name.is_some(), VISITOR, "cookie.name"),
         ] {
             if is_recorded {
@@ -99,7 +100,7 @@ impl Fields {
             }
         }
         for header in &self.headers {
-            names.add(header.as_str(), "event.extra_headers")?;
+            names.add(header, "event.extra_headers")?;
         }
         let mut of_routes = BTreeSet::new();
         for name in config.event.fixed.keys() {
@@ -135,15 +136,18 @@ impl Names {
     }
 }
 
-fn header(text: &str, ip: IpRule) -> Result<HeaderName, String> {
+fn header(text: &str, config: &Config) -> Result<String, String> {
     let refuse = |why: &str| Err(format!("key `event.extra_headers`: \"{text}\" {why}"));
-    let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+    if !is_header_name(text) {
         return refuse("is no name of a header");
-    };
-    if [HOST, REFERER, USER_AGENT, COOKIE].contains(&name) {
+    }
+    let name = text.to_ascii_lowercase();
+    if ["host", "referer", "user-agent", "cookie"].contains(&name.as_str()) {
         return refuse("is one of the eight fields already");
     }
-    if ip != IpRule::Keep && ADDRESS_HEADERS.contains(&name.as_str()) {
+    let has_address = ADDRESS_HEADERS.contains(&name.as_str())
+        || matches!(&config.pixel.client_ip, ClientIp::Header(of) if *of == name);
+    if config.privacy.ip != IpRule::Keep && has_address {
         return refuse("has the address that `privacy.ip` takes away");
     }
     Ok(name)
@@ -166,7 +170,20 @@ mod tests {
             [event.static]\ndc = \"ams\"\n[cookie]\nname = \"v\"\n\
             [[pixel.route]]\nprefix = \"/a\"\nbody = true\nfields = { dc = \"x\", a = \"1\" }\n\
             [[pixel.route]]\nprefix = \"/b\"\nfields = { a = \"2\" }\n";
-        assert_eq!(names(text).unwrap(), ["a", "body", "dc", "dnt", "method", "uuid", "visitor"]);
+        assert_eq!(
+            names(text).unwrap(),
+            [
+                "a",
+                "body",
+                "body_base64",
+                "content_encoding",
+                "dc",
+                "dnt",
+                "method",
+                "uuid",
+                "visitor"
+            ]
+        );
         assert_eq!(names("").unwrap(), Vec::<String>::new());
     }
 

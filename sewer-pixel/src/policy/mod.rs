@@ -1,43 +1,51 @@
 //! What is answered and what is recorded, as the operator wants it.
 //!
 //! It is plain functions of a request's head and body, made once from the configuration:
-//! - [`Policy::plan`] from the head alone: the answer, and whether there is an event
+//! - [`Policy::judge`] from the head alone: the answer, and whether there is an event
 //!   ([`routes`], [`cors`], [`privacy`], [`visitor`]; [`answer`] is what the answers are)
 //! - [`Recording::with_event`] makes the event and takes from it what is not to be recorded
-//!   ([`fields`], [`drop_rules`], [`privacy`], [`address`])
+//!   ([`event`], [`fields`], [`drop_rules`], [`privacy`], [`address`])
+//! - [`body`] what of a body is recorded
 //! - [`current`] lets it be replaced while requests are answered
 
 pub mod address;
 pub mod answer;
+pub mod body;
 pub mod cors;
 pub mod current;
 pub mod drop_rules;
+pub mod event;
 pub mod fields;
 pub mod privacy;
 pub mod routes;
 pub mod visitor;
 
 use ipnet::IpNet;
+use sewer_ops::access::private_networks;
 use sewer_wal::Event;
+use sewer_wal::event::BODY;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use self::answer::{Answer, Content};
+use self::answer::{Answer, Content, Unrecorded};
+use self::body::RecordedBody;
 use self::cors::Cors;
 use self::drop_rules::DropRules;
+use self::event::event;
 use self::fields::Fields;
 use self::privacy::Privacy;
 use self::routes::{Route, Routes};
 use self::visitor::{Visitor, VisitorCookie};
-use crate::config::{Ack, Config, ForwardedHeaders, Honour, OnFull};
-use crate::forwarded::Forwarded;
-use crate::head::{Head, Headers};
-use crate::request::{Peer, event};
+use crate::config::{Ack, BodyRule, Config, Honour, OnFull};
+use crate::request::forwarded::{Forwarded, Rules};
+use crate::request::head::{Head, Headers, Origin};
+use crate::request::peer::Peer;
 
 /// The rules of a configuration, ready to use.
 #[derive(Debug)]
 pub struct Policy {
-    trusted_proxies: Box<[IpNet]>,
-    forwarded_headers: ForwardedHeaders,
+    forwarded: Rules,
+    /// The sources in PROXY headers whose forwarded headers are believed.
+    proxied: Box<[IpNet]>,
     body_bytes_max: usize,
     on_full: OnFull,
     routes: Routes,
@@ -48,42 +56,9 @@ pub struct Policy {
     cookie: Option<VisitorCookie>,
 }
 
-/// Why a request was answered and not recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unrecorded {
-    /// It asked for `/robots.txt` or the like.
-    WellKnown,
-    /// Its route says `log = false`.
-    Route,
-    /// A browser asked whether it may send a request.
-    Preflight,
-    /// The browser does not want to be tracked, and `[privacy]` says `skip`.
-    Privacy,
-    /// A rule of `[[event.drop]]` matched.
-    DropRule,
-}
-
-impl Unrecorded {
-    /// Every reason, each at the place of its number.
-    pub const ALL: [Self; 5] =
-        [Self::WellKnown, Self::Route, Self::Preflight, Self::Privacy, Self::DropRule];
-
-    /// The reason in the metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::WellKnown => "well_known",
-            Self::Route => "route",
-            Self::Preflight => "preflight",
-            Self::Privacy => "privacy",
-            Self::DropRule => "drop_rule",
-        }
-    }
-}
-
 /// What is to be done with a request.
 #[derive(Debug)]
-pub enum Plan<'a> {
+pub enum Verdict<'a> {
     /// It is answered at once and not recorded.
     Answer(Answer, Unrecorded),
     /// It is recorded, and answered when it has its ack.
@@ -110,9 +85,17 @@ impl Policy {
     pub fn new(config: &Config) -> Result<Self, String> {
         let (routes, fields) = (Routes::new(config)?, Fields::new(config)?);
         let names = fields.names(config, &routes)?;
+        let proxies = config.pixel.trusted_proxies.clone();
+        // The default is for peers. Whoever is behind a balancer is not one of its own.
+        let is_default = proxies == private_networks();
+        let sources = if is_default { Vec::new() } else { proxies.clone() };
         Ok(Self {
-            trusted_proxies: config.pixel.trusted_proxies.clone().into(),
-            forwarded_headers: config.pixel.forwarded_headers,
+            forwarded: Rules {
+                headers: config.pixel.forwarded_headers,
+                client_ip: config.pixel.client_ip.clone(),
+                proxies: proxies.into(),
+            },
+            proxied: sources.into(),
             body_bytes_max: usize::try_from(config.pixel.max_body_bytes.as_u64())
                 .unwrap_or(usize::MAX),
             on_full: config.wal.on_full,
@@ -125,52 +108,60 @@ impl Policy {
         })
     }
 
-    /// Whose forwarded headers are believed.
-    #[must_use]
+    /// The peers whose forwarded headers, and PROXY headers, are believed.
     pub fn trusted_proxies(&self) -> &[IpNet] {
-        &self.trusted_proxies
+        &self.forwarded.proxies
     }
 
     /// The size above which a body is refused.
-    #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         self.body_bytes_max
     }
 
     /// What a request gets while the disk is full.
-    #[must_use]
     pub const fn on_full(&self) -> OnFull {
         self.on_full
     }
 
+    /// Whether the body of a request is looked at.
+    pub fn keeps_body(&self, head: &Head<'_>) -> bool {
+        let route = self.routes.find(head.path);
+        route.body != BodyRule::Dropped && route.unrecorded.is_none()
+    }
+
     /// What the head of a request asks for.
-    pub fn plan<'a>(&'a self, head: &Head<'a>) -> Plan<'a> {
+    pub fn judge<'a>(&'a self, head: &Head<'a>) -> Verdict<'a> {
         let route = self.routes.find(head.path);
         let mut answer = Answer { content: route.content, headers: Vec::new() };
         if let Some(cors) = &self.cors {
             if Cors::is_preflight(head) {
                 answer.content = Content::Nothing;
                 cors.answer_preflight(head, &mut answer.headers);
-                return Plan::Answer(answer, Unrecorded::Preflight);
+                return Verdict::Answer(answer, Unrecorded::Preflight);
             }
             cors.grant(head, &mut answer.headers);
         }
         if let Some(why) = route.unrecorded {
-            return Plan::Answer(answer, why);
+            return Verdict::Answer(answer, why);
         }
         let wish = self.privacy.wish(head.headers);
         if wish == Honour::Skip {
-            return Plan::Answer(answer, Unrecorded::Privacy);
+            return Verdict::Answer(answer, Unrecorded::Privacy);
         }
         let is_anonymous = wish == Honour::Anonymous;
         let cookie = self.cookie.as_ref().filter(|_| !is_anonymous);
         let visitor = cookie.map(|cookie| cookie.visitor(head, &mut answer));
-        Plan::Record(Recording { policy: self, route, is_anonymous, visitor, answer })
+        Verdict::Record(Recording { policy: self, route, is_anonymous, visitor, answer })
+    }
+
+    fn peer(&self, origin: &Origin) -> Peer {
+        let proxies = if origin.is_proxied { &self.proxied } else { &self.forwarded.proxies };
+        Peer::new(origin.peer, proxies)
     }
 
     fn forwarded<'a>(&self, peer: &Peer, headers: Headers<'a>) -> Forwarded<'a> {
         if peer.is_trusted() {
-            Forwarded::from(headers, self.forwarded_headers)
+            Forwarded::from(headers, &self.forwarded)
         } else {
             Forwarded::default()
         }
@@ -179,41 +170,57 @@ impl Policy {
 
 impl Recording<'_> {
     /// When the answer is sent.
-    #[must_use]
     pub const fn ack(&self) -> Ack {
         self.route.ack
     }
 
-    /// Whether the event has the body of the request.
-    #[must_use]
-    pub const fn has_body(&self) -> bool {
-        self.route.body
+    /// The body as it is recorded; `None` if it is not. `memory` is for a decoded one.
+    ///
+    /// # Errors
+    /// If it is decoded and then over the limit of bodies.
+    pub fn body<'a>(
+        &self,
+        head: &Head<'a>,
+        body: &'a [u8],
+        memory: &'a mut Vec<u8>,
+    ) -> Result<Option<RecordedBody<'a>>, body::TooLarge> {
+        let encoding = head.headers.get("content-encoding");
+        let whole = RecordedBody { bytes: body, encoding };
+        match self.route.body {
+            BodyRule::Dropped => Ok(None),
+            BodyRule::Raw => Ok(Some(whole)),
+            BodyRule::Decoded => whole.decoded(self.policy.body_bytes_max, memory).map(Some),
+        }
     }
 
     /// Makes the event and hands it on; `None` if a drop rule says that there is none.
     pub fn with_event<R>(
         &self,
         head: &Head<'_>,
-        body: Option<&[u8]>,
+        origin: &Origin,
+        body: Option<RecordedBody<'_>>,
         timestamp_ms: i64,
         submit: impl FnOnce(&Event<'_>) -> R,
     ) -> Option<R> {
         let Policy { fields, privacy, drop_rules, .. } = self.policy;
-        let peer = Peer::new(head.peer, &self.policy.trusted_proxies);
+        let peer = self.policy.peer(origin);
         let forwarded = self.policy.forwarded(&peer, head.headers);
         let mut uuid = [0; uuid::fmt::Hyphenated::LENGTH];
         let mut event = event(head, &peer, &forwarded, timestamp_ms);
         let extra = &mut event.extra;
         if fields.method {
-            extra.push((fields::METHOD, head.method.as_str().as_bytes()));
+            extra.push((fields::METHOD, head.method));
         }
         if fields.scheme {
-            let own: &[u8] = if head.is_tls { b"https" } else { b"http" };
+            let own: &[u8] = if origin.is_tls { b"https" } else { b"http" };
             extra.push((fields::SCHEME, forwarded.proto.unwrap_or(own)));
         }
         fields.push_headers(head, extra);
         if let Some(body) = body {
-            extra.push((fields::BODY, body));
+            extra.push((BODY, body.bytes));
+            if let Some(encoding) = body.encoding {
+                extra.push((fields::CONTENT_ENCODING, encoding));
+            }
         }
         if let Some(visitor) = &self.visitor {
             extra.push((fields::VISITOR, visitor.as_bytes()));

@@ -1,12 +1,8 @@
 //! `[privacy]`: the wishes of browsers, and what is left of a Cookie header.
 
-use actix_http::header::{DNT, HeaderName};
-
 use super::address::AddressRule;
 use crate::config::{Honour, PrivacyConfig};
-use crate::head::Headers;
-
-static SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
+use crate::request::head::Headers;
 
 /// The rules of `[privacy]`.
 #[derive(Debug)]
@@ -38,12 +34,12 @@ impl Privacy {
     /// What the browser's wishes come to; the stricter of two counts.
     #[must_use]
     pub fn wish(&self, headers: Headers<'_>) -> Honour {
-        let wish = |name: &HeaderName, honour: Honour| {
+        let wish = |name: &str, honour: Honour| {
             let asked = honour != Honour::Off
                 && headers.get(name).is_some_and(|value| value.trim_ascii() == b"1");
             if asked { honour } else { Honour::Off }
         };
-        wish(&DNT, self.dnt).max(wish(&SEC_GPC, self.gpc))
+        wish("dnt", self.dnt).max(wish("sec-gpc", self.gpc))
     }
 
     /// What of a Cookie header may be recorded: all, or the cookies on the list.
@@ -66,7 +62,7 @@ impl Privacy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_http::header::{HeaderMap, HeaderValue};
+    use crate::request::head::with_head;
 
     fn privacy(text: &str) -> Privacy {
         Privacy::new(&toml::from_str(text).unwrap()).unwrap()
@@ -83,15 +79,14 @@ mod tests {
             (None, Some("1"), Honour::Skip),
             (Some("1"), Some("1"), Honour::Skip),
         ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [(&DNT, dnt), (&SEC_GPC, gpc)] {
-                if let Some(value) = value {
-                    headers.insert(name.clone(), HeaderValue::from_static(value));
-                }
-            }
-            let headers = Headers::Map(&headers);
-            assert_eq!(privacy.wish(headers), wish, "DNT {dnt:?}, Sec-GPC {gpc:?}");
-            assert_eq!(self::privacy("").wish(headers), Honour::Off);
+            let line = |name: &str, value: Option<&str>| {
+                value.map(|value| format!("{name}: {value}\r\n")).unwrap_or_default()
+            };
+            let text = format!("GET / HTTP/1.0\r\n{}{}", line("dnt", dnt), line("Sec-GPC", gpc));
+            with_head(&text, |head| {
+                assert_eq!(privacy.wish(head.headers), wish, "DNT {dnt:?}, Sec-GPC {gpc:?}");
+                assert_eq!(self::privacy("").wish(head.headers), Honour::Off);
+            });
         }
     }
 

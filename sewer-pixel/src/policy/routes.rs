@@ -2,9 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::Unrecorded;
-use super::answer::Content;
-use crate::config::{Ack, Config, Response, RouteConfig};
+use super::answer::{Content, Unrecorded};
+use crate::config::{Ack, BodyRule, Config, Response, RouteConfig};
 
 /// What holds for the paths that begin with a prefix.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,8 +17,8 @@ pub struct Route {
     pub unrecorded: Option<Unrecorded>,
     /// When the answer is sent.
     pub ack: Ack,
-    /// Whether the body is recorded.
-    pub body: bool,
+    /// Whether and how the body is recorded.
+    pub body: BodyRule,
     /// The names and values that every event carries: those of `event.static`, and over them those
     /// of the route.
     pub fields: Box<[(String, String)]>,
@@ -40,7 +39,7 @@ impl Routes {
             response: None,
             log: true,
             ack: None,
-            body: false,
+            body: BodyRule::Dropped,
             fields: std::collections::BTreeMap::new(),
         };
         let mut routes = vec![Route::new(&every_path, config)];
@@ -62,10 +61,10 @@ impl Routes {
     }
 
     /// The route of a path.
-    #[must_use]
-    pub fn find(&self, path: &str) -> &Route {
+    pub fn find(&self, path: &[u8]) -> &Route {
         let found = self.0.iter().find(|route| {
-            path.strip_prefix(&*route.prefix).is_some_and(|rest| rest.is_empty() || !route.is_exact)
+            path.strip_prefix(route.prefix.as_bytes())
+                .is_some_and(|rest| rest.is_empty() || !route.is_exact)
         });
         found.expect("the last route is for every path")
     }
@@ -95,7 +94,7 @@ impl Route {
     }
 }
 
-/// Adds what is no pixel by its name, unless the operator has a route of that very name.
+/// Adds the well-known files for which the operator has no route.
 fn add_well_known(routes: &mut Vec<Route>) {
     for (path, content) in [
         ("/robots.txt", Content::Robots),
@@ -109,7 +108,7 @@ fn add_well_known(routes: &mut Vec<Route>) {
                 content,
                 unrecorded: Some(Unrecorded::WellKnown),
                 ack: Ack::Received,
-                body: false,
+                body: BodyRule::Dropped,
                 fields: Box::default(),
             });
         }
@@ -140,7 +139,8 @@ mod tests {
             ("/A", Some("/")),
             ("*", None),
         ] {
-            let found = routes.find(path).fields.first().map(|(_, value)| value.as_str());
+            let found =
+                routes.find(path.as_bytes()).fields.first().map(|(_, value)| value.as_str());
             assert_eq!(found, at, "{path}");
         }
     }
@@ -150,15 +150,15 @@ mod tests {
         let routes =
             routes("[[pixel.route]]\nprefix = \"/\"\n[[pixel.route]]\nprefix = \"/robots.txt\"\n")
                 .unwrap();
-        assert_eq!(routes.find("/robots.txt").unrecorded, None);
-        assert_eq!(routes.find("/favicon.ico").unrecorded, Some(Unrecorded::WellKnown));
-        assert_eq!(routes.find("/favicon.icon").unrecorded, None);
+        assert_eq!(routes.find(b"/robots.txt").unrecorded, None);
+        assert_eq!(routes.find(b"/favicon.ico").unrecorded, Some(Unrecorded::WellKnown));
+        assert_eq!(routes.find(b"/favicon.icon").unrecorded, None);
     }
 
     #[test]
     fn without_well_known_every_path_is_a_pixel() {
         let routes = routes("[pixel]\nwell_known = false\n").unwrap();
-        assert_eq!(routes.find("/robots.txt").unrecorded, None);
+        assert_eq!(routes.find(b"/robots.txt").unrecorded, None);
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
              [[pixel.route]]\nprefix = \"/x\"\nfields = { b = \"2\", c = \"2\" }\n",
         )
         .unwrap();
-        let fields = |path| format!("{:?}", routes.find(path).fields);
+        let fields = |path: &str| format!("{:?}", routes.find(path.as_bytes()).fields);
         assert_eq!(fields("/"), "[(\"a\", \"1\"), (\"b\", \"1\")]");
         assert_eq!(fields("/x"), "[(\"a\", \"1\"), (\"b\", \"2\"), (\"c\", \"2\")]");
     }

@@ -1,33 +1,43 @@
 //! The parts of a policy together: from a request to the fields of its event.
 
-use actix_http::Request;
-use actix_http::header::{HeaderName, HeaderValue, SET_COOKIE};
-use actix_http::test::TestRequest;
-
 use super::*;
+use crate::request::head::with_head;
+
+const ORIGIN: &str = "127.0.0.1:9";
 
 fn policy(text: &str) -> Policy {
     Policy::new(&toml::from_str(text).unwrap()).unwrap()
 }
 
-fn request(target: &str, headers: &[(&'static str, &'static str)]) -> Request {
-    let mut request = TestRequest::with_uri(target);
-    for (name, value) in headers {
-        request.append_header((HeaderName::from_static(name), HeaderValue::from_static(value)));
-    }
-    request.finish()
+fn origin(peer: &str, is_proxied: bool) -> Origin {
+    Origin { peer: peer.parse().unwrap(), is_proxied, is_tls: false }
 }
 
-fn head(request: &Request) -> Head<'_> {
-    Head { peer: Some("127.0.0.1:9".parse().unwrap()), ..Head::of(request, false) }
+fn request(target: &str, headers: &[(&str, &str)]) -> String {
+    let lines: Vec<_> =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("GET {target} HTTP/1.0\r\n{}", lines.concat())
 }
 
 /// The event as JSON; `None` if there is none.
-fn recorded(policy: &Policy, request: &Request, body: Option<&[u8]>) -> Option<serde_json::Value> {
-    let head = head(request);
-    let Plan::Record(recording) = policy.plan(&head) else { return None };
-    recording
-        .with_event(&head, body, 1_700_000_000_123, |event| serde_json::to_value(event).unwrap())
+fn recorded(policy: &Policy, request: &str, body: Option<&[u8]>) -> Option<serde_json::Value> {
+    recorded_from(policy, request, body, &origin(ORIGIN, false))
+}
+
+fn recorded_from(
+    policy: &Policy,
+    request: &str,
+    body: Option<&[u8]>,
+    origin: &Origin,
+) -> Option<serde_json::Value> {
+    with_head(request, |head| {
+        let Verdict::Record(recording) = policy.judge(head) else { return None };
+        let mut memory = Vec::new();
+        let body = body.and_then(|body| recording.body(head, body, &mut memory).unwrap());
+        recording.with_event(head, origin, body, 1_700_000_000_123, |event| {
+            serde_json::to_value(event).unwrap()
+        })
+    })
 }
 
 const EVERYTHING: &str = r#"
@@ -94,21 +104,36 @@ fn an_anonymous_event_has_nothing_of_its_sender() {
         assert_eq!(event[absent], serde_json::Value::Null, "{absent}");
     }
     assert_eq!((&event["dc"], &event["method"]), (&"ams".into(), &"GET".into()));
-    let Plan::Record(recording) = policy.plan(&head(&request)) else { panic!("it is recorded") };
-    assert_eq!(recording.answer.headers, []);
+    assert_eq!(cookies_set(&policy, &request), 0);
 }
 
 #[test]
 fn a_visitor_gets_a_cookie_with_the_answer_and_is_known_by_it() {
     let policy = policy(EVERYTHING);
     let (new, known) = (request("/p", &[]), request("/p", &HEADERS));
-    let cookies = |request| match policy.plan(&head(request)) {
-        Plan::Record(recording) => recording.answer.headers,
-        Plan::Answer(..) => panic!("it is recorded"),
+    assert_eq!((cookies_set(&policy, &new), cookies_set(&policy, &known)), (1, 0));
+}
+
+fn cookies_set(policy: &Policy, request: &str) -> usize {
+    with_head(request, |head| match policy.judge(head) {
+        Verdict::Record(recording) => {
+            recording.answer.headers.iter().filter(|(name, _)| *name == "set-cookie").count()
+        }
+        Verdict::Answer(..) => panic!("it is recorded"),
+    })
+}
+
+#[test]
+fn behind_a_balancer_the_default_trusts_no_source_and_a_list_of_ones_own_does() {
+    let lines = request("/p", &[("x-forwarded-for", "6.6.6.6")]);
+    let ip = |text: &str, is_proxied| {
+        let event = recorded_from(&policy(text), &lines, None, &origin("10.1.1.1:1", is_proxied));
+        event.unwrap()["ip"].as_str().unwrap().to_owned()
     };
-    let set = cookies(&new);
-    assert_eq!((set.len(), &set[0].0), (1, &SET_COOKIE));
-    assert_eq!(cookies(&known), []);
+    assert_eq!(ip("", false), "6.6.6.6", "a peer in a private network");
+    assert_eq!(ip("", true), "10.1.1.1", "a source in a private network");
+    let own = "[pixel]\ntrusted_proxies = [\"10.0.0.0/8\"]\n";
+    assert_eq!(ip(own, true), "6.6.6.6");
 }
 
 #[test]
@@ -130,9 +155,10 @@ fn what_is_not_recorded_has_its_reason_and_its_answer() {
         ("/quiet/x", &[], Unrecorded::Route, Content::Gif),
         ("/p", &[("sec-gpc", "1")], Unrecorded::Privacy, Content::Nothing),
     ] {
-        let request = request(target, headers);
-        let Plan::Answer(answer, found) = policy.plan(&head(&request)) else { panic!("{target}") };
-        assert_eq!((found, answer.content), (why, content), "{target}");
+        with_head(&request(target, headers), |head| {
+            let Verdict::Answer(answer, found) = policy.judge(head) else { panic!("{target}") };
+            assert_eq!((found, answer.content), (why, content), "{target}");
+        });
     }
     for (place, why) in Unrecorded::ALL.into_iter().enumerate() {
         assert_eq!(why as usize, place);

@@ -6,12 +6,11 @@
 
 use std::fmt::Write;
 
-use actix_http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use uuid::Uuid;
 
 use super::answer::Answer;
-use crate::config::{CookieConfig, SameSite};
-use crate::head::Head;
+use crate::config::{CookieConfig, SameSite, is_header_name};
+use crate::request::head::Head;
 
 /// A longer value is none of ours.
 const VALUE_BYTES_MAX: usize = 128;
@@ -51,9 +50,7 @@ impl VisitorCookie {
     /// One line that names the key.
     pub fn new(config: &CookieConfig) -> Result<Option<Self>, String> {
         let Some(name) = &config.name else { return Ok(None) };
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_header_name(name) {
             return Err(format!("key `cookie.name`: \"{name}\" is no name of a cookie"));
         }
         if config.max_age.as_secs() == 0 {
@@ -85,14 +82,13 @@ impl VisitorCookie {
 
     /// Who sent the request; a new visitor's cookie is added to the answer.
     pub fn visitor<'a>(&self, head: &Head<'a>, answer: &mut Answer) -> Visitor<'a> {
-        if let Some(value) = head.headers.all(&COOKIE).find_map(|header| self.find(header)) {
+        if let Some(value) = head.headers.all("cookie").find_map(|header| self.find(header)) {
             return Visitor::Known(value);
         }
         let mut value = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = Uuid::new_v4().hyphenated().encode_lower(&mut value);
         let cookie = format!("{}={text}{}", self.name, self.attributes);
-        let cookie = HeaderValue::try_from(cookie).expect("all parts were checked to be ASCII");
-        answer.headers.push((SET_COOKIE, cookie));
+        answer.headers.push(("set-cookie", cookie.into_bytes().into()));
         Visitor::New(value)
     }
 
@@ -113,7 +109,7 @@ impl VisitorCookie {
 mod tests {
     use super::super::answer::Content;
     use super::*;
-    use actix_http::test::TestRequest;
+    use crate::request::head::with_head;
 
     fn cookie(text: &str) -> Result<Option<VisitorCookie>, String> {
         VisitorCookie::new(&toml::from_str(text).unwrap())
@@ -121,15 +117,13 @@ mod tests {
 
     /// The field, and the header of the answer.
     fn visit(cookie: &VisitorCookie, header: Option<&str>) -> (String, Option<String>) {
-        let mut request = TestRequest::with_uri("/");
-        if let Some(header) = header {
-            request.append_header((COOKIE, header));
-        }
-        let request = request.finish();
+        let header = header.map(|text| format!("Cookie: {text}\r\n")).unwrap_or_default();
         let mut answer = Answer { content: Content::Nothing, headers: Vec::new() };
-        let visitor = cookie.visitor(&Head::of(&request, false), &mut answer);
-        let set = answer.headers.pop().map(|(_, value)| value.to_str().unwrap().to_owned());
-        (String::from_utf8(visitor.as_bytes().to_vec()).unwrap(), set)
+        let value = with_head(&format!("GET / HTTP/1.0\r\n{header}"), |head| {
+            cookie.visitor(head, &mut answer).as_bytes().to_vec()
+        });
+        let set = answer.headers.pop().map(|(_, value)| String::from_utf8(value.into()).unwrap());
+        (String::from_utf8(value).unwrap(), set)
     }
 
     #[test]

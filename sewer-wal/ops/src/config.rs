@@ -3,9 +3,10 @@
 //! The environment uses the prefix `SEWER_` and `__` between levels (`SEWER_WAL__DIR`), the flags
 //! `--set wal.dir=…`. A key that nobody knows is an error that names the key and where it stands.
 //! Both daemons may share one environment, so variables for the other one's sections are passed
-//! over.
+//! over; so is what has no `__`, for it is somebody else's.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::error::Kind;
@@ -34,6 +35,9 @@ pub enum ConfigError {
     #[error("{0}")]
     Invalid(String),
 }
+
+/// How the names of our environment variables begin.
+const PREFIX: &str = "SEWER_";
 
 /// The sections of either daemon, for telling a misspelt variable from the other daemon's.
 const SECTIONS: [&str; 13] = [
@@ -72,7 +76,11 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
         Err(source) => return Err(ConfigError::Read { path: path.to_path_buf(), source }),
     }
     let own = sections_of(&layers);
-    let environment = Env::prefixed("SEWER_").split("__").filter(move |key| {
+    let environment = Env::prefixed(PREFIX).split("__").filter(move |key| {
+        // Others set what begins like ours: Kubernetes for a service of our name.
+        if !key.as_str().contains('.') {
+            return false;
+        }
         // Here the key still has the case of the variable.
         let section = key.as_str().split('.').next().unwrap_or_default().to_ascii_lowercase();
         own.contains(&section) || !SECTIONS.contains(&section.as_str())
@@ -82,6 +90,21 @@ pub fn load<T: Serialize + DeserializeOwned + Default>(
         let lines: Vec<_> = errors.into_iter().map(|error| describe(&error)).collect();
         ConfigError::Invalid(lines.join("\n"))
     })
+}
+
+/// Of the names of environment variables, those that look like a key of ours with one underscore
+/// too few.
+#[must_use]
+pub fn mistyped<T: Serialize + Default>(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let defaults = Figment::from(Serialized::defaults(&T::default()));
+    let is_mistyped = |name: &String| {
+        let key = name.strip_prefix(PREFIX).filter(|key| !key.contains("__"));
+        let key = key.map(str::to_ascii_lowercase).unwrap_or_default();
+        let is_key =
+            |(section, key): (&str, &str)| defaults.find_value(&format!("{section}.{key}")).is_ok();
+        key.split_once('_').is_some_and(is_key)
+    };
+    names.filter_map(|name| name.into_string().ok()).filter(is_mistyped).collect()
 }
 
 /// The top-level keys of the defaults.
@@ -249,6 +272,20 @@ mod tests {
         assert_eq!(error, "FILE: unknown key `wall`; known here: `wal`");
         let error = load_text("", &["wal.x=1"]).unwrap_err();
         assert_eq!(error, "--set: unknown key `wal.x`; known here: `dir`, `count`");
+    }
+
+    #[test]
+    fn a_variable_with_an_underscore_too_few_is_noticed_and_a_foreign_one_is_not() {
+        let names = [
+            "SEWER_WAL_DIR",
+            "SEWER_WAL__DIR",
+            "SEWER_PORT",
+            "SEWER_WAL_PORT",
+            "SEWER_PIXEL_SERVICE_HOST",
+            "WAL_DIR",
+        ];
+        let found = mistyped::<Sample>(names.into_iter().map(OsString::from));
+        assert_eq!(found, ["SEWER_WAL_DIR"]);
     }
 
     #[test]

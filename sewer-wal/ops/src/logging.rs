@@ -1,11 +1,14 @@
 //! The log: structured lines on standard error, where systemd collects them.
 
 use std::fmt;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
+
+use crate::log_writer::LogWriter;
+pub use crate::log_writer::lost_lines;
 
 /// `[log]` of either daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +41,6 @@ impl Default for LogConfig {
 /// The HTTP library logs an error for every malformed request, which a stranger can send at will,
 /// and tells the life of its threads. `log.level` can name these targets to hear them again.
 const QUIET: &str = "actix_http=off,actix_server=warn,mio=warn,hdfs_native=error";
-
-/// On a terminal a progress bar may stand where a line is to go; the bar is drawn again below it.
-const ERASE_LINE: &[u8] = b"\r\x1b[2K";
 
 /// Changes what is logged, while the daemon runs.
 #[derive(Clone)]
@@ -78,17 +78,11 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 /// A line for the operator if `log.level` is no filter.
 pub fn init(config: &LogConfig) -> Result<LogLevel, String> {
     let on_terminal = std::io::stderr().is_terminal();
-    let writer = move || {
-        let mut stderr = std::io::stderr();
-        if on_terminal {
-            // What cannot be erased is no reason to lose the line.
-            let _ = stderr.write_all(ERASE_LINE);
-        }
-        stderr
-    };
+    let writer = LogWriter::get();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter(&config.level)?)
-        .with_writer(writer)
+        .with_writer(move || writer.clone())
+        .log_internal_errors(false)
         .with_ansi(on_terminal)
         .with_target(false);
     match config.format {
@@ -107,9 +101,7 @@ pub fn init(config: &LogConfig) -> Result<LogLevel, String> {
     }
 }
 
-fn level(
-    set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
-) -> LogLevel {
+fn level(set: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static) -> LogLevel {
     LogLevel(Arc::new(move |filter| {
         // The subscriber lives as long as the process.
         set(filter).expect("the log is there");

@@ -34,8 +34,8 @@ pub fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
     registered(registry, IntGauge::new(name, help).expect(VALID))
 }
 
-/// Whole numbers that go up and down, told apart by labels. Without labels it is one number that can
-/// be absent.
+/// Whole numbers that go up and down, told apart by labels. Without labels it is one number that
+/// can be absent.
 #[must_use]
 pub fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     registered(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID))

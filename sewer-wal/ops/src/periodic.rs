@@ -27,6 +27,7 @@ impl Periodic {
         let stopped = Arc::clone(&stop);
         let run = move || {
             while !stopped.load(Ordering::Acquire) {
+                crate::failure::inject();
                 look();
                 std::thread::park_timeout(interval);
             }
@@ -41,7 +42,7 @@ impl Drop for Periodic {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
-            // It only looks; a panic in it has no consequence.
+            // A panic in it is told by the hook of [`crate::failure`].
             let _ = thread.join();
         }
     }

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::log_writer::LogWriter;
 use crate::logging::{self, LogConfig, LogLevel};
-use crate::{EXIT_CONFIG, EXIT_FAILED, config};
+use crate::{EXIT_CONFIG, EXIT_FAILED, config, log_writer};
 
 /// The configuration of a daemon.
 pub trait Configuration: Clone + Default + Serialize + DeserializeOwned + Send + 'static {
@@ -57,22 +58,37 @@ pub fn configure<C: Configuration>(
 ) -> Result<(C, LogLevel), ExitCode> {
     let configured = sources.load().and_then(|config: C| {
         let level = logging::init(config.log())?;
+        let names = config::mistyped::<C>(std::env::vars_os().map(|(name, _)| name));
+        if !names.is_empty() {
+            tracing::info!(
+                variables = names.join(", "),
+                "environment variables without __ between section and key are passed over"
+            );
+        }
         Ok((config, level))
     });
     configured.map_err(|problem| {
-        eprintln!("{name}: {problem}");
+        tell(name, &problem);
         EXIT_CONFIG.into()
     })
 }
 
 /// The exit code of work that was done or not, or that failed; then its error is printed.
 pub fn finish(name: &str, result: Result<bool, impl Display>) -> ExitCode {
-    match result {
+    let code = match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => EXIT_FAILED.into(),
         Err(error) => {
-            eprintln!("{name}: {error}");
+            tell(name, &error);
             EXIT_FAILED.into()
         }
-    }
+    };
+    log_writer::flush();
+    code
+}
+
+/// Says on standard error why the program ends, if anybody listens there.
+fn tell(name: &str, problem: &impl Display) {
+    LogWriter::get().line(format!("{name}: {problem}\n").as_bytes());
+    log_writer::flush();
 }

@@ -2,18 +2,19 @@
 //! daemon, and health on every other path: 200 with `Content-Length: 0`, or 503 while the daemon
 //! cannot do its work. Health is for everyone; the rest is for the networks of `status.allow`.
 
+mod port;
+
 use std::borrow::Cow;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
-use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::Method;
 use actix_web::http::header::{self, CACHE_CONTROL, ContentType};
-use actix_web::rt::System;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::rt::Runtime;
+use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus::{Encoder, Registry, TextEncoder};
+use tokio::sync::oneshot;
 
 use crate::access::Allowed;
 
@@ -56,46 +57,33 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-in
 /// The status port, served on a thread of its own: it answers however busy the daemon is.
 #[derive(Debug)]
 pub struct StatusServer {
-    handle: ServerHandle,
+    ends: oneshot::Sender<()>,
     thread: JoinHandle<std::io::Result<()>>,
 }
 
 impl StatusServer {
-    /// Starts serving.
+    /// Starts serving. Peers in `proxies` may say by a PROXY header whom they stand for.
     ///
     /// # Errors
-    /// If the server cannot be started on the listener.
+    /// If the thread cannot be started.
     pub fn start(
         listener: TcpListener,
         registry: Registry,
         report: Arc<dyn Report>,
         allowed: Allowed,
+        proxies: Option<Allowed>,
     ) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let (sender, receiver) = sync_channel(1);
-        let run = move || {
-            System::new().block_on(async move {
-                let server = match server(listener, State { registry, report, allowed }) {
-                    Ok(server) => server,
-                    Err(error) => {
-                        // Whoever started the thread waits for this.
-                        let _ = sender.send(Err(error));
-                        return Ok(());
-                    }
-                };
-                let _ = sender.send(Ok(server.handle()));
-                server.await
-            })
-        };
+        let state = State { registry, report, allowed, proxies };
+        let (ends, ended) = oneshot::channel();
+        let run = move || Runtime::new()?.block_on(port::serve(listener, state, ended));
         let thread = std::thread::Builder::new().name("status".into()).spawn(run)?;
-        let handle = receiver.recv().map_err(std::io::Error::other)??;
-        Ok(Self { handle, thread })
+        Ok(Self { ends, thread })
     }
 
     /// Stops serving and closes the port.
     pub fn stop(self) {
-        // The command is sent by the call; only the answer has to be awaited.
-        drop(self.handle.stop(false));
+        drop(self.ends);
         match self.thread.join() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the status port ended early"),
@@ -104,23 +92,11 @@ impl StatusServer {
     }
 }
 
-fn server(listener: TcpListener, state: State) -> std::io::Result<Server> {
-    let state = web::Data::new(state);
-    let server = HttpServer::new(move || {
-        App::new().app_data(state.clone()).default_service(web::to(answer))
-    })
-    .workers(1)
-    .disable_signals()
-    .shutdown_timeout(1)
-    .listen(listener)?
-    .run();
-    Ok(server)
-}
-
 struct State {
     registry: Registry,
     report: Arc<dyn Report>,
     allowed: Allowed,
+    proxies: Option<Allowed>,
 }
 
 async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {

@@ -1,10 +1,11 @@
-//! The benchmarks: the pixel beside nginx and Flume, the shipper beside hdfs-native and Flume, all in
-//! one run on one machine. `tests/bench/run` installs what they need, builds and starts them;
+//! The benchmarks: the pixel beside nginx and Flume, the shipper beside hdfs-native and Flume, all
+//! in one run on one machine. `tests/bench/run` installs what they need, builds and starts them;
 //! `tests/bench/README.md` says what each section does and how to read it.
 //!
 //! - [`settings`]: how many rounds of what length, and where things are.
 //! - [`servers`]: what is measured, each a process of its own, pinned to a core.
-//! - [`wrk`], [`cpu`], [`disk`]: the measuring: requests, processor time, a bare write and fdatasync.
+//! - [`wrk`], [`cpu`], [`disk`]: the measuring: requests, processor time, a bare write and
+//!   fdatasync.
 //! - [`slices`]: slices of several servers in turn, and the medians of them.
 //! - [`sections`]: one file per section.
 //! - [`report`], [`plot`], [`machine`]: tables, JSON and plots, and what it all ran on.

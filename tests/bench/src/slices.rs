@@ -1,5 +1,5 @@
-//! Slices of several servers in turn, A B C A B C: what the machine does besides meets them all alike.
-//! Ratios are between slices of the same round, and the median of these is what counts.
+//! Slices of several servers in turn, A B C A B C: what the machine does besides meets them all
+//! alike. Ratios are between slices of the same round, and the median of these is what counts.
 
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Runs `turn` for every server in every round. The order moves on by one from round to round, so
-    /// that nobody always comes after the same one.
+    /// Runs `turn` for every server in every round. The order moves on by one from round to round,
+    /// so that nobody always comes after the same one.
     pub fn take<S>(
         servers: &mut [S],
         label: impl Fn(&S) -> &'static str,

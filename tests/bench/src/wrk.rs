@@ -1,8 +1,8 @@
 //! wrk as the load: keep-alive connections, each with one request at a time.
 //!
-//! wrk keeps a connection's next request back until the answer to the last is there, and counts slow
-//! answers as often as requests would have met them (it corrects its percentiles). Both hold for every
-//! server alike.
+//! wrk keeps a connection's next request back until the answer to the last is there, and counts
+//! slow answers as often as requests would have met them (it corrects its percentiles). Both hold
+//! for every server alike.
 
 use std::fs;
 use std::path::Path;
@@ -23,13 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The path and query of all requests.
 pub const TARGET: &str = "/pixel?page=1";
 
+/// The User-Agent of the load that the older server was measured with.
+pub const USER_AGENT_BYTES: usize = 800;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug)]
 pub enum Request {
     /// A pixel, with a User-Agent of so many bytes.
     Get(usize),
-    /// The same with a thousand different ones in turn, so that what is written does not compress like
-    /// one event again and again. It costs wrk more.
+    /// The same with a thousand different ones in turn, so that what is written does not compress
+    /// like one event again and again. It costs wrk more.
     Varied(usize),
     /// The same bytes of data as an event for Flume's HTTP source, by POST.
     Flume(usize),
@@ -49,13 +52,15 @@ pub struct Load {
     pub pause_ms: Option<f64>,
     /// Whether wrk runs on a core of its own.
     pub pinned: bool,
+    /// Whether each request has a connection of its own.
+    pub closes: bool,
 }
 
 impl Load {
     /// As fast as it goes, with the User-Agent of 800 bytes, from a core of its own.
     pub fn full(connections: usize, seconds: u64) -> Self {
-        let request = Request::Get(crate::sections::USER_AGENT_BYTES);
-        Self { connections, seconds, request, pause_ms: None, pinned: true }
+        let request = Request::Get(USER_AGENT_BYTES);
+        Self { connections, seconds, request, pause_ms: None, pinned: true, closes: false }
     }
 }
 
@@ -90,8 +95,8 @@ impl Said {
     }
 }
 
-/// Runs wrk against `address`. `directory` is for its script.
-pub fn run(address: &str, load: &Load, directory: &Path) -> Result<Said, String> {
+/// Runs wrk against the server at `url`. `directory` is for its script.
+pub fn run(url: &str, load: &Load, directory: &Path) -> Result<Said, String> {
     let script = directory.join("wrk.lua");
     fs::write(&script, lua(load)).map_err(|e| format!("write {}: {e}", script.display()))?;
     let mut command = if load.pinned { Command::new("taskset") } else { Command::new("wrk") };
@@ -101,7 +106,7 @@ pub fn run(address: &str, load: &Load, directory: &Path) -> Result<Said, String>
     command.args(["-t", "1", "-c", &load.connections.to_string()]);
     command.args(["-d", &format!("{}s", load.seconds)]);
     command.args(["--timeout", &format!("{ANSWER_SECONDS}s"), "-s"]).arg(&script);
-    command.arg(format!("http://{address}{TARGET}"));
+    command.arg(format!("{url}{TARGET}"));
     let limit = Duration::from_secs(load.seconds) + PATIENCE;
     let done = command::run(&mut command, limit).map_err(|why| format!("wrk: {why}"))?;
     let line = done.stdout.lines().find(|line| line.starts_with('{'));
@@ -129,6 +134,7 @@ fn lua(load: &Load) -> String {
              \\\\t/pixel\\\\tpage=1\\\\t-\\\\t' .. ('u'):rep({bytes}) .. '\\\\t-\"}}]'\n"
         ),
     };
+    let closes = if load.closes { "wrk.headers['Connection'] = 'close'\n" } else { "" };
     let pause = load.pause_ms.map_or_else(String::new, |mean| {
         // Whole milliseconds, rounded by chance so that the mean is as wished.
         format!(
@@ -143,5 +149,5 @@ fn lua(load: &Load) -> String {
         summary.requests, summary.duration, e.connect, e.read, e.write, e.timeout, e.status,\n    \
         latency:percentile(50), latency:percentile(99), latency:percentile(99.9), latency.max))\n\
         end\n";
-    format!("{request}{pause}{done}")
+    format!("{request}{closes}{pause}{done}")
 }

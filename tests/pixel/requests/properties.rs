@@ -1,25 +1,19 @@
 //! What holds for the step from any bytes to events, as a function that the property tests and the
-//! fuzz target share: the HTTP library's own decoder, then the limits, the policy and the event as
-//! the handler applies them. It panics where a promise is broken.
+//! fuzz target share: heads are parsed, then come the limits, the policy and the event as the
+//! handler applies them. It panics where a promise is broken.
 
 use std::net::SocketAddr;
 
-use actix_codec::Decoder as _;
-use actix_http::h1::{Codec, Message, MessageType};
-use actix_http::header::HeaderName;
-use actix_http::{Request, ServiceConfig};
-use bytes::BytesMut;
 use sewer_pixel::config::Config;
-use sewer_pixel::head::{Head, Headers};
-use sewer_pixel::intake;
-use sewer_pixel::policy::{Plan, Policy};
-use sewer_pixel::simple;
+use sewer_pixel::http::limits::Limits;
+use sewer_pixel::policy::{Policy, Verdict};
+use sewer_pixel::request::head::Origin;
+use sewer_pixel::request::parse::{BodyLength, Parsed, parse};
 use sewer_wal::Event;
 
 /// What one thread needs to try many inputs.
 pub struct Trial {
-    system: actix_web::rt::SystemRunner,
-    config: Config,
+    limits: Limits,
     policies: [Policy; 2],
 }
 
@@ -33,53 +27,48 @@ impl Trial {
         all.event.uuid = true;
         all.event.extra_headers = vec!["accept-language".parse().expect("a header name")];
         let policies = [&config, &all].map(|config| Policy::new(config).expect("it is sound"));
-        Self { system: actix_web::rt::System::new(), config, policies }
+        Self { limits: (&config.pixel).into(), policies }
     }
 
     /// Takes the bytes as what comes on a connection, and returns how many requests they are.
     pub fn requests(&self, bytes: &[u8]) -> usize {
-        self.system.block_on(async {
-            // The library's configuration has a clock that needs an event loop.
-            let mut codec = Codec::new(ServiceConfig::default());
-            let mut buffer = BytesMut::from(bytes);
-            let mut requests = 0;
-            for step in 0.. {
-                assert!(step <= 2 * bytes.len() + 2, "more steps than bytes");
-                let has_no_body = |codec: &Codec| matches!(codec.message_type(), MessageType::None);
-                let (came, is_head) = (buffer.clone(), has_no_body(&codec));
-                let decoded = codec.decode(&mut buffer);
-                if is_head {
-                    let is_alone = has_no_body(&codec) && buffer.is_empty();
-                    simple_is_the_same(&came, decoded.as_ref().ok().filter(|_| is_alone));
+        let (mut rest, mut lines, mut requests) = (bytes, Vec::new(), 0);
+        while let Ok(parsed) = parse(rest, &mut lines) {
+            as_httparse(rest, parsed.as_ref());
+            let Some(parsed) = parsed else { break };
+            assert!(parsed.bytes > 0 && parsed.bytes <= rest.len());
+            requests += 1;
+            self.request(&parsed, bytes);
+            rest = &rest[parsed.bytes..];
+            // Whatever is a body is no request.
+            match parsed.framing.body {
+                BodyLength::Bytes(0) => {}
+                BodyLength::Bytes(length) => {
+                    rest = usize::try_from(length)
+                        .map_or(&[], |length| rest.get(length..).unwrap_or(&[]));
                 }
-                match decoded {
-                    Ok(Some(Message::Item(request))) => {
-                        requests += 1;
-                        self.request(request, bytes);
-                    }
-                    Ok(Some(Message::Chunk(_))) => {}
-                    Ok(None) | Err(_) => break,
-                }
+                BodyLength::Chunked => break,
             }
-            requests
-        })
+        }
+        requests
     }
 
-    fn request(&self, mut request: Request, bytes: &[u8]) {
-        let _ = intake::take_body(&mut request);
-        let limits = self.config.connection_limits();
-        if intake::check(&Head::of(&request, false), &limits, 1000).is_err() {
+    fn request(&self, parsed: &Parsed<'_>, bytes: &[u8]) {
+        if self.limits.check(parsed, 1000).is_err() {
             return;
         }
+        let head = &parsed.head;
         for peer in ["127.0.0.1:1", "192.0.2.7:1"] {
             let peer: SocketAddr = peer.parse().expect("an address");
-            let head = Head { peer: Some(peer), ..Head::of(&request, false) };
+            let origin = Origin { peer, is_proxied: false, is_tls: false };
             for policy in &self.policies {
-                match policy.plan(&head) {
-                    Plan::Answer(answer, _) => drop(answer.into_response()),
-                    Plan::Record(recording) => {
+                match policy.judge(head) {
+                    Verdict::Answer(answer, _) => drop(answer),
+                    Verdict::Record(recording) => {
+                        let mut memory = Vec::new();
+                        let body = recording.body(head, b"body", &mut memory).expect("it is short");
                         let check = |event: &Event<'_>| event_of(event, &peer, bytes);
-                        recording.with_event(&head, Some(b"body"), 1, check);
+                        recording.with_event(head, &origin, body, 1, check);
                     }
                 }
             }
@@ -87,23 +76,25 @@ impl Trial {
     }
 }
 
-/// What is read as a simple request is that for the decoder, too, and nothing more.
-fn simple_is_the_same(bytes: &[u8], decoded: Option<&Option<Message<Request>>>) {
-    simple::read(bytes, |simple| {
-        let Some(Some(Message::Item(request))) = decoded else {
-            panic!("{} is no request, or not alone", bytes.escape_ascii())
-        };
-        let head = Head::of(request, false);
-        assert_eq!(simple.method, head.method);
-        assert_eq!((simple.path, simple.query), (head.path, head.query));
-        assert!(!request.head().expect() && !request.head().upgrade());
-        for line in simple.lines {
-            let name = HeaderName::from_bytes(line.name.as_bytes()).expect("a name");
-            let lines = Headers::Lines(simple.lines);
-            assert!(lines.all(&name).eq(head.headers.all(&name)), "{name}");
-        }
-        assert_eq!(simple.lines.len(), request.head().headers().iter().count());
-    });
+/// What httparse reads as a head is the same one here, where it is taken.
+fn as_httparse(bytes: &[u8], parsed: Option<&Parsed<'_>>) {
+    let mut memory = [httparse::EMPTY_HEADER; 200];
+    let mut request = httparse::Request::new(&mut memory);
+    let Ok(status) = request.parse(bytes) else { return };
+    let (httparse::Status::Complete(end), Some(parsed)) = (status, parsed) else {
+        assert!(status.is_partial() && parsed.is_none(), "{}", bytes.escape_ascii());
+        return;
+    };
+    assert_eq!(parsed.bytes, end, "{}", bytes.escape_ascii());
+    assert_eq!(request.method.map(str::as_bytes), Some(parsed.head.method));
+    let target = request.path.expect("a whole head has a target").as_bytes();
+    assert!(
+        target.windows(parsed.head.path.len()).any(|part| part == parsed.head.path)
+            || parsed.head.path == b"/"
+    );
+    assert_eq!(request.version == Some(0), parsed.framing.is_old);
+    let theirs = request.headers.iter().map(|header| (header.name.as_bytes(), header.value));
+    assert!(theirs.eq(parsed.head.headers.iter()), "{}", bytes.escape_ascii());
 }
 
 /// An event goes through the WAL unchanged, and its fields are as they came: none is made up.
@@ -112,9 +103,15 @@ fn event_of(event: &Event<'_>, peer: &SocketAddr, bytes: &[u8]) {
     event.encode(&mut encoded).expect("it is within the limits of an event");
     let decoded = Event::decode(&encoded).expect("it was encoded");
     assert_eq!(&decoded, event);
-    let peer = peer.ip().to_string();
+    let (peer, root) = (peer.ip().to_string(), b"/");
     for field in event.fields().into_iter().flatten() {
         let came = field.is_empty() || bytes.windows(field.len()).any(|window| window == field);
-        assert!(came || field == peer.as_bytes(), "{} was never sent", field.escape_ascii());
+        assert!(
+            came || field == peer.as_bytes() || field == root,
+            "{} was never sent",
+            field.escape_ascii()
+        );
     }
+    let ip = event.ip.and_then(|ip| std::str::from_utf8(ip).ok());
+    assert!(ip.is_some_and(|ip| ip.parse::<std::net::IpAddr>().is_ok()), "{ip:?} is no address");
 }

@@ -13,8 +13,8 @@ const BATCH_EVENTS: u64 = 3_000;
 /// All events are of this time, so that a shipment is one file.
 const TIMESTAMP_MS: i64 = 1_700_000_000_000;
 
-/// Writes segments of 64 MiB until there are so many bytes of events, of 1 KB each on the average, and
-/// returns how many events that is.
+/// Writes segments of 64 MiB until there are so many bytes of events, of 1 KB each on the average,
+/// and returns how many events that is.
 ///
 /// # Panics
 /// If the WAL cannot be written.
@@ -38,8 +38,8 @@ pub fn write(dir: &Path, bytes: u64) -> u64 {
     events
 }
 
-/// Events as browsers send them: most of a KB is cookies and addresses, some of it the same in every
-/// one, the rest as dense as identifiers are.
+/// Events as browsers send them: most of a KB is cookies and addresses, some of it the same in
+/// every one, the rest as dense as identifiers are.
 fn batch() -> Batch {
     let mut random = Random::new(1);
     let mut hex = |count: usize| -> String {

@@ -52,7 +52,8 @@ pub struct HdfsOptions {
     /// `None` is Hadoop's default, ten and a half minutes.
     pub dead_after: Option<Duration>,
     /// Two NameNodes with shared edits instead of one: the first active, the second standby, and a
-    /// JournalNode between them. Failover is by hand: [`Hdfs::make_active`], [`Hdfs::make_standby`].
+    /// JournalNode between them. Failover is by hand: [`Hdfs::make_active`],
+    /// [`Hdfs::make_standby`].
     pub ha: bool,
     /// Further Hadoop properties, for daemons and clients; they win over the ones set here.
     pub config: Vec<(String, String)>,

@@ -16,7 +16,8 @@
 //! - [`hadoop`]: where Java and Hadoop's jars are, and Hadoop's own classes run as programs.
 //! - [`faults`]: HDFS misbehaving while the pixel is under load, and what must hold afterwards.
 //! - [`rows`]: SequenceFiles as Hadoop's own reader sees them.
-//! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of Hadoop's.
+//! - [`proxy`]: a TCP proxy that refuses, resets, swallows and delays, at a chosen call of
+//!   Hadoop's.
 //! - [`spark`]: Spark in local mode.
 //! - [`lossyfs`]: a file system that loses what was not synced and fails when told to.
 //! - [`sweep`]: many runs of one test at different points.

@@ -1,9 +1,9 @@
 //! Port numbers that stay reserved while the daemon that listens on them is down.
 //!
 //! A port found by binding to port 0 may be handed to anyone the moment it is released, and lies in
-//! the range that outgoing connections are taken from; a daemon that is to come back on its old port
-//! needs better. These lie below that range, and a locked file per port keeps other test processes
-//! of the same user away from them.
+//! the range that outgoing connections are taken from; a daemon that is to come back on its old
+//! port needs better. These lie below that range, and a locked file per port keeps other test
+//! processes of the same user away from them.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};

@@ -60,8 +60,8 @@ fn find() -> Result<Spark, String> {
 }
 
 impl Spark {
-    /// Submits a program that imports `module`, with our Hadoop classes on the classpath, and returns
-    /// what it printed on standard output.
+    /// Submits a program that imports `module`, with our Hadoop classes on the classpath, and
+    /// returns what it printed on standard output.
     ///
     /// # Panics
     /// With what it printed on standard error, if it fails.

@@ -18,7 +18,8 @@ pub fn is_complete() -> bool {
     std::env::var_os("SEWERTEST_SWEEP").is_some_and(|value| value == "all")
 }
 
-/// The points `1..=last` to try: every one if [`is_complete`], else every `nth`, from one by chance.
+/// The points `1..=last` to try: every one if [`is_complete`], else every `nth`, from one by
+/// chance.
 pub fn points(last: u64, nth: u64, random: &mut Random) -> Vec<u64> {
     if is_complete() {
         return (1..=last).collect();

@@ -23,16 +23,19 @@ pub struct Varied {
 /// What a header can say, and what is recorded of it.
 type Choice = (Option<&'static [u8]>, Option<&'static [u8]>);
 
-const FORWARDED_FOR: [Choice; 9] = [
+const FORWARDED_FOR: [Choice; 12] = [
     (None, Some(b"127.0.0.1")),
     (Some(b""), Some(b"127.0.0.1")),
-    (Some(b", 203.0.113.9"), Some(b"127.0.0.1")),
+    (Some(b", 203.0.113.9 ,"), Some(b"203.0.113.9")),
+    (Some(b"203.0.113.7:51234"), Some(b"203.0.113.7")),
+    (Some(b"[2001:db8::7]:443, 10.0.0.1"), Some(b"2001:db8::7")),
+    (Some(b"anything at all, 203.0.113.7"), Some(b"203.0.113.7")),
     (Some(b"203.0.113.7"), Some(b"203.0.113.7")),
     (Some(b" 203.0.113.7 , 10.0.0.1,10.0.0.2"), Some(b"203.0.113.7")),
     (Some(b"2001:db8::7"), Some(b"2001:db8::7")),
-    (Some(b"2001:DB8:0:0:0:0:0:8, 2001:db8::9"), Some(b"2001:DB8:0:0:0:0:0:8")),
+    (Some(b"2001:db8::9, 2001:DB8:0:0:0:0:0:8"), Some(b"2001:DB8:0:0:0:0:0:8")),
     (Some(b"::ffff:192.0.2.1"), Some(b"::ffff:192.0.2.1")),
-    (Some(b"unknown"), Some(b"unknown")),
+    (Some(b"unknown"), Some(b"127.0.0.1")),
 ];
 
 const HOST: [Choice; 9] = [
@@ -56,8 +59,7 @@ const FORWARDED_HOST: [Choice; 5] = [
     (Some(b"[2001:db8::2]:443"), Some(b"[2001:db8::2]")),
 ];
 
-/// A request target is ASCII, and of that not everything: other bytes are answered 400.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "",
     "pixel.gif",
     "%7Efoo%20bar/%E2%82%AC/%ff%00",
@@ -65,10 +67,11 @@ const PATHS: [&str; 8] = [
     "(x)!$'*+@:&=~_-.",
     "[x]|^y\\z",
     "{\"a\":1}",
+    "caf\u{e9}`<\u{2019}>",
     "%",
 ];
 
-const QUERIES: [Option<&str>; 9] = [
+const QUERIES: [Option<&str>; 10] = [
     None,
     Some(""),
     Some("a=1&b=%20+&c"),
@@ -77,6 +80,7 @@ const QUERIES: [Option<&str>; 9] = [
     Some("j={k:[1,2]}|^`\\"),
     Some("%E2%82%AC=%ff&&=&"),
     Some("q='x'&lt=%3Cscript%3E"),
+    Some("q=\u{2019}<a>\"`"),
     Some("-"),
 ];
 

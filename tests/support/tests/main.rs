@@ -3,3 +3,4 @@
 mod hadoop;
 mod lossy_fs;
 mod proxy;
+mod rooms;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 use sewer_test_support::command;
 
-use super::USER_AGENT_BYTES;
 use crate::cpu;
 use crate::report::{Outcome, Table};
 use crate::servers::{AccessLog, PixelServer, nginx};
 use crate::settings::{Settings, own};
 use crate::stats::{decimal, median, thousands};
-use crate::wrk::TARGET;
+use crate::wrk::{TARGET, USER_AGENT_BYTES};
 
 const CONNECTIONS: &str = "400";
 

@@ -11,8 +11,8 @@ use crate::wrk::Load;
 /// How often the backlog is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The growth, as a part of what comes in, below which the backlog is flat: it comes and goes by whole
-/// segments, which makes a line through it a little steep by chance.
+/// The growth, as a part of what comes in, below which the backlog is flat: it comes and goes by
+/// whole segments, which makes a line through it a little steep by chance.
 const FLAT: f64 = 0.05;
 
 /// What one rate has shown.

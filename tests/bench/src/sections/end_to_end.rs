@@ -1,6 +1,6 @@
-//! A shipper beside the pixel: what it costs the pixel at full speed, and the highest rate at which it
-//! keeps up. Pixel, shipper and load share all cores; the shipper has the priority that its unit gives
-//! it.
+//! A shipper beside the pixel: what it costs the pixel at full speed, and the highest rate at which
+//! it keeps up. Pixel, shipper and load share all cores; the shipper has the priority that its unit
+//! gives it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,14 +10,13 @@ use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
 use sewer_test_support::process::{Process, eventually, sibling};
 use sewer_test_support::shipper::Shipper;
 
-use super::USER_AGENT_BYTES;
 use super::backlog::{self, Step};
 use crate::report::{Outcome, Table};
 use crate::servers::PixelServer;
 use crate::settings::{Settings, own};
 use crate::slices::{HEADS, Slices};
 use crate::stats::{decimal, thousands};
-use crate::wrk::{Load, Request};
+use crate::wrk::{Load, Request, USER_AGENT_BYTES};
 
 const CONNECTIONS: usize = 400;
 

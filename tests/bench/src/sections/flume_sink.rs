@@ -1,6 +1,6 @@
-//! The nearest thing that one would use instead of the shipper: Flume's HDFS sink, which empties its
-//! file channel into the same HDFS. The events are those of the other replays, as the JSON objects that
-//! the format `bytes` has.
+//! The nearest thing that one would use instead of the shipper: Flume's HDFS sink, which empties
+//! its file channel into the same HDFS. The events are those of the other replays, as the JSON
+//! objects that the format `bytes` has.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

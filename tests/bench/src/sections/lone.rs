@@ -1,5 +1,5 @@
-//! Low load: one connection. The durable answer beside one bare write and fdatasync of the same size
-//! and the same exchange without a WAL.
+//! Low load: one connection. The durable answer beside one bare write and fdatasync of the same
+//! size and the same exchange without a WAL.
 
 use serde_json::json;
 

@@ -5,6 +5,7 @@ mod backlog;
 mod connections;
 mod end_to_end;
 mod flume_sink;
+mod fresh;
 mod half;
 mod lone;
 mod pace;
@@ -19,9 +20,6 @@ use clap::ValueEnum;
 use crate::report::Outcome;
 use crate::settings::Settings;
 
-/// The User-Agent of the load that the older server was measured with.
-pub const USER_AGENT_BYTES: usize = 800;
-
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -32,6 +30,8 @@ pub enum Section {
     Connections,
     /// By ab, as in 2012.
     Ab,
+    /// A connection for each request, plain and encrypted, beside nginx.
+    Fresh,
     /// By workers and by the size of events.
     Scaling,
     /// Latency at half the capacity.
@@ -67,6 +67,7 @@ impl Section {
             Self::Connections => connections::run(settings),
             Self::Ab => ab::run(settings),
             Self::Half => half::run(settings),
+            Self::Fresh => fresh::run(settings),
             Self::Scaling => scaling::run(settings),
             Self::Lone => lone::run(settings),
             Self::SlowDisk => slow_disk::run(settings),

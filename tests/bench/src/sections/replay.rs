@@ -1,5 +1,6 @@
-//! A backlog to its end: events and megabytes per second, by format and compression, to `file://` on one
-//! core, and to HDFS beside hdfs-native alone, which writes the same bytes in the same round.
+//! A backlog to its end: events and megabytes per second, by format and compression, to `file://`
+//! on one core, and to HDFS beside hdfs-native alone, which writes the same bytes in the same
+//! round.
 
 use std::path::Path;
 use std::process::Command;
@@ -169,8 +170,8 @@ fn backlog_bytes(settings: &Settings) -> u64 {
     settings.either(long, short) * 1_000_000
 }
 
-/// Writes the files of a shipment as the shipper does, but for everything that is not hdfs-native, and
-/// returns how long that took.
+/// Writes the files of a shipment as the shipper does, but for everything that is not hdfs-native,
+/// and returns how long that took.
 async fn alone(client: &Client, name: &str) -> Result<f64, String> {
     let fail = |what: &'static str| move |e| format!("hdfs-native alone, {what}: {e}");
     let mut files = Vec::new();

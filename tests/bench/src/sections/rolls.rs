@@ -1,5 +1,5 @@
-//! Rolls under load: the seconds in which a segment ends, those in which it is then sealed and the next
-//! one prepared, and the others.
+//! Rolls under load: the seconds in which a segment ends, those in which it is then sealed and the
+//! next one prepared, and the others.
 
 use serde_json::json;
 

@@ -1,9 +1,9 @@
 //! A disk whose syncs take long: throughput and latency against the time of one, beside the model.
 //!
-//! The model: a batch is what arrives during one sync. A closed loop of `c` connections has at most `c`
-//! requests in it, so it gets at most `c` answers per sync time T; where those that are answered by one
-//! sync all miss the next one, which has begun without them, there are two groups that take turns, and
-//! `c` answers per two sync times.
+//! The model: a batch is what arrives during one sync. A closed loop of `c` connections has at most
+//! `c` requests in it, so it gets at most `c` answers per sync time T; where those that are
+//! answered by one sync all miss the next one, which has begun without them, there are two groups
+//! that take turns, and `c` answers per two sync times.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! What writing costs the machine itself: two cores have work all the time, one also writes at a rate,
-//! and the load's core notes when it was not let run. On a bare machine that is never; a virtual one may
-//! have its disk's work done out of the processor time that it was promised.
+//! What writing costs the machine itself: two cores have work all the time, one also writes at a
+//! rate, and the load's core notes when it was not let run. On a bare machine that is never; a
+//! virtual one may have its disk's work done out of the processor time that it was promised.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -64,7 +64,8 @@ pub fn run(settings: &Settings) -> Outcome {
     outcome
 }
 
-/// A file like the WAL's: zeros that are on the disk, written past the page cache where that can be.
+/// A file like the WAL's: zeros that are on the disk, written past the page cache where that can
+/// be.
 fn create(path: &Path) -> File {
     std::fs::write(path, vec![0; usize::try_from(FILE_BYTES).expect("64 MiB")])
         .expect("fill a file");

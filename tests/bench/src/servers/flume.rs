@@ -94,6 +94,7 @@ pub fn flume(settings: &Settings, directory: &Path) -> Result<Server, String> {
         address,
         process,
         left: Left::Nothing,
+        is_tls: false,
         is_held: true,
         is_flume: true,
         scripts: directory.to_owned(),

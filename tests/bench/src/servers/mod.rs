@@ -18,7 +18,7 @@ use crate::stats::as_f64;
 use crate::wrk::{self, Load, Request};
 
 pub use flume::{Flume, flume, http_source, post, takes_events};
-pub use nginx::{AccessLog, nginx};
+pub use nginx::{AccessLog, nginx, nginx_with_tls};
 pub use pixel::PixelServer;
 
 /// How long a server may take to start.
@@ -30,6 +30,25 @@ const STOP_WAIT: Duration = Duration::from_secs(10);
 /// The command before a program's own that keeps it on the servers' core.
 fn pin() -> [String; 3] {
     ["taskset".to_owned(), "-c".to_owned(), cpu::SERVER_CORE.to_string()]
+}
+
+/// The files of a certificate and its key.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Certificate {
+    /// A new one, signed by itself, in a directory. Its key is on the curve P-256, as most are.
+    pub fn new(directory: &Path) -> Self {
+        let identity = rcgen::generate_simple_self_signed(vec!["localhost".into()]);
+        let identity = identity.expect("make a certificate");
+        let [cert, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name));
+        fs::write(&cert, identity.cert.pem()).expect("write a certificate");
+        fs::write(&key, identity.signing_key.serialize_pem()).expect("write a key");
+        Self { cert, key }
+    }
 }
 
 /// Starts a program on the servers' core, or on any.
@@ -56,6 +75,7 @@ pub struct Server {
     /// What it is called in the results.
     pub label: &'static str,
     address: String,
+    is_tls: bool,
     process: Process,
     left: Left,
     /// It works while nobody asks it, too, and is held while others are measured.
@@ -111,7 +131,7 @@ impl Server {
         }
         let before = cpu::seconds(self.process.pid());
         let (all_before, load_before) = core_times();
-        let said = wrk::run(&self.address, &load, &self.scripts);
+        let said = wrk::run(&self.url(), &load, &self.scripts);
         let cpu = cpu::seconds(self.process.pid()) - before;
         let (all, load_core) = core_times();
         let resident_mib = cpu::resident_mib(self.process.pid());
@@ -152,6 +172,11 @@ impl Server {
         } else {
             Err(format!("{} has not ended in {STOP_WAIT:?}", self.label))
         }
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Where it listens.

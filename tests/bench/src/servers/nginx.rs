@@ -1,12 +1,13 @@
 //! nginx that answers 204, with the log that the pixel stands in for.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 
 use sewer_test_support::watch::Watch;
 use sewer_test_support::{http, ports};
 
-use super::{Left, READY_WAIT, Server, start};
+use super::{Certificate, Left, READY_WAIT, Server, start};
 
 /// Where the requests are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,20 @@ impl AccessLog {
 
 /// Starts nginx with so many workers, on the servers' core or on any. `directory` is its own.
 pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> Server {
+    launch(directory, log, (workers, pinned), None)
+}
+
+/// The same with one worker on the servers' core and a buffered log, encrypted.
+pub fn nginx_with_tls(directory: &Path, certificate: &Certificate) -> Server {
+    launch(directory, AccessLog::Buffered, (1, true), Some(certificate))
+}
+
+fn launch(
+    directory: &Path,
+    log: AccessLog,
+    (workers, pinned): (usize, bool),
+    tls: Option<&Certificate>,
+) -> Server {
     let port = ports::reserve();
     let root = directory.display();
     let access_log = match log {
@@ -43,6 +58,11 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|what| format!("  {what}_temp_path {root}/{what};\n"))
         .concat();
+    let ssl = if tls.is_some() { " ssl" } else { "" };
+    let certificate = tls.map_or_else(String::new, |Certificate { cert, key }| {
+        let [cert, key] = [cert.display(), key.display()];
+        format!("ssl_certificate {cert};\n    ssl_certificate_key {key};\n    ")
+    });
     let conf = format!(
         "{user}daemon off;\nworker_processes {workers};\nworker_rlimit_nofile 16384;\n\
          pid {root}/nginx.pid;\nerror_log {root}/error.log warn;\n\
@@ -50,7 +70,7 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
          http {{\n{temporary}  log_format sewer '$msec\\t$remote_addr\\t$host\\t$uri\\t$args\\t\
          $http_referer\\t$http_user_agent\\t$http_cookie';\n  access_log {access_log};\n  \
          keepalive_timeout 75s;\n  keepalive_requests 1000000000;\n  server {{\n    \
-         listen {} backlog=4096;\n    location / {{\n      return 204;\n    }}\n  }}\n}}\n",
+         listen {}{ssl} backlog=4096;\n    {certificate}location / {{\n      return 204;\n    }}\n  }}\n}}\n",
         port.address()
     );
     let path = directory.join("nginx.conf");
@@ -63,6 +83,9 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
     let watch = Watch::over_group(process.pid());
     let address = port.address();
     process.wait_until("ready", READY_WAIT, || {
+        if tls.is_some() {
+            return TcpStream::connect(&address).is_ok();
+        }
         http::get(&address, "/").is_ok_and(|response| response.status == 204)
     });
     let left = match log {
@@ -70,8 +93,9 @@ pub fn nginx(directory: &Path, log: AccessLog, workers: usize, pinned: bool) -> 
         _ => Left::Log(directory.join("access.log")),
     };
     Server {
-        label: log.label(),
+        label: if tls.is_some() { "nginx, TLS" } else { log.label() },
         address,
+        is_tls: tls.is_some(),
         process,
         left,
         is_held: false,

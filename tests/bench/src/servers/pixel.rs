@@ -7,7 +7,7 @@ use sewer_test_support::metrics::Samples;
 use sewer_test_support::pixel::{Pixel, READY_WAIT};
 use sewer_test_support::process::sibling;
 
-use super::{Left, Server, start};
+use super::{Certificate, Left, Server, start};
 use crate::settings::Settings;
 
 /// What the tests' pixels have otherwise than by default, put back.
@@ -63,6 +63,16 @@ impl PixelServer {
         Self::start(settings, directory, "pixel, no WAL", true, &sets)
     }
 
+    /// The same as the durable one, encrypted.
+    pub fn with_tls(settings: &Settings, directory: &Path, certificate: &Certificate) -> Self {
+        let cert = format!("pixel.tls.cert={}", certificate.cert.display());
+        let key = format!("pixel.tls.key={}", certificate.key.display());
+        let sets = ["pixel.workers=1", &cert, &key];
+        let mut pixel = Self::start(settings, directory, "pixel, TLS", true, &sets);
+        pixel.server.is_tls = true;
+        pixel
+    }
+
     /// Starts a pixel with its own directory.
     pub fn start(
         settings: &Settings,
@@ -88,6 +98,7 @@ impl PixelServer {
             address: pixel.address(),
             process,
             left: Left::Segments(wal.join("sealed")),
+            is_tls: false,
             is_held: false,
             is_flume: false,
             scripts: directory.to_owned(),

@@ -30,9 +30,9 @@
 //! - its log names a reason, and is no flood.
 //!
 //! By default only rows of the slice run, once each; `SEWERTEST_FAULTS=all` runs all of them, and
-//! `SEWERTEST_FAULTS_TIMES` says how often. `SEWERTEST_FAULTS_ROW` picks the rows whose "fault, step"
-//! contains it, `SEWERTEST_FAULTS_KEEP=1` keeps the daemons' logs. Every row appends its result as a
-//! line of Markdown to `target/faults.md`.
+//! `SEWERTEST_FAULTS_TIMES` says how often. `SEWERTEST_FAULTS_ROW` picks the rows whose "fault,
+//! step" contains it, `SEWERTEST_FAULTS_KEEP=1` keeps the daemons' logs. Every row appends its
+//! result as a line of Markdown to `target/faults.md`.
 
 mod figures;
 mod log;

@@ -55,9 +55,10 @@ impl Content {
     /// fsync, or with `data_only` fdatasync, which need not make a file shorter: the missing bytes
     /// are not needed to read the others.
     pub fn sync(&mut self, data_only: bool) {
-        // Only where the file has become shorter; a copy of each file at each sync would take longer
-        // than the sync.
-        let shrinks = |change: &Change| matches!(change, Change::Resize(bytes) if *bytes < self.durable.len());
+        // Only where the file has become shorter; a copy of each file at each sync would take
+        // longer than the sync.
+        let durable = self.durable.len();
+        let shrinks = |change: &Change| matches!(change, Change::Resize(bytes) if *bytes < durable);
         let is_shorter = data_only && self.pending.iter().any(shrinks);
         let before = if is_shorter { self.durable.clone() } else { Vec::new() };
         for change in std::mem::take(&mut self.pending) {

@@ -18,7 +18,8 @@ pub(super) const ROOT: u64 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rules {
     /// What POSIX promises: a name is durable after fsync of the directory that holds it, and each
-    /// directory goes its own way: a file renamed elsewhere is lost if only its old directory was synced.
+    /// directory goes its own way: a file renamed elsewhere is lost if only its old directory was
+    /// synced.
     #[default]
     Strict,
     /// What ext4 does: there is one journal. Names survive in the order in which they were changed,
