@@ -88,7 +88,7 @@ pub(crate) fn recover(
     let mut notes = Vec::new();
     let mut left = read_logs(layout, &mut notes)?;
     name_logs_without_header(&mut left, &stored);
-    report_lost_ends(&mut left);
+    report_lost_ends(&mut left, &stored);
     let Next { identity, lsn: next_lsn, created, notes: decided } =
         succession::decide(layout, &stored, &left, purpose != Purpose::Seal)?;
     notes.extend(decided);
@@ -203,7 +203,7 @@ fn name_logs_without_header(left: &mut [LeftLog], stored: &Stored) {
 
 /// Where a log begins behind the end of the one before it, that one has lost its end: a batch is
 /// only begun in a log once all before it are durable.
-fn report_lost_ends(left: &mut [LeftLog]) {
+fn report_lost_ends(left: &mut [LeftLog], stored: &Stored) {
     for index in 1..left.len() {
         let [before, next] = &mut left[index - 1..=index] else { continue };
         let begins = next.summary.range.map(|range| range.first);
@@ -221,9 +221,20 @@ fn report_lost_ends(left: &mut [LeftLog]) {
         }
     }
     for LeftLog { summary, .. } in left {
+        // A clean stop has noted where the LSNs end; nothing was recorded since.
+        let noted = match stored {
+            Stored::Sound(identity) | Stored::Copied(identity)
+                if summary.header.is_some_and(|header| header.wal_id == identity.id) =>
+            {
+                identity.next_lsn
+            }
+            _ => None,
+        };
         // Its LSNs are passed over, so that none is given to another event.
         if let (Some(range), Some(events)) = (&mut summary.range, summary.damaged_end)
             && let Some(end) = range.end.checked_plus(events)
+            && let end = noted.map_or(end, |noted| noted.clamp(range.end, end))
+            && range.end < end
         {
             let lost = LsnRange { first: range.end, end };
             let reason = "a batch with a damaged header, of so many events at most";

@@ -8,6 +8,10 @@ use super::batch::{EVENT_OVERHEAD, FIXED_BYTES, HEADER_AT, SECTOR, header_bytes}
 use super::{BLOCK, CHUNK, ENTRY, ENTRY_HEAD, Entry, Slot};
 use crate::event::EVENT_BYTES_MIN;
 
+/// How many bytes other than zero the first sector of a batch has, at the very least: its salt is 16
+/// bytes of chance. A sector with fewer was never written, but for a flipped bit.
+const HEAD_BYTES_MIN: usize = 8;
+
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written
 /// and not damaged since: sectors that never reached the disk are the zeros of a new log. Where a
 /// client's events have such sectors themselves that cannot be told, and it counts as damaged.
@@ -29,7 +33,7 @@ pub(crate) fn is_torn(batch: &[u8], entry: &Entry, slots: &[Slot]) -> bool {
 /// `bytes` begins with it, and `id` is that of its entry.
 pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     let Some(sector) = bytes.get(..SECTOR) else { return false };
-    if sector.iter().all(|&byte| byte == 0) {
+    if sector.iter().filter(|&&byte| byte != 0).count() < HEAD_BYTES_MIN {
         return false;
     }
     let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
@@ -62,4 +66,19 @@ pub(crate) fn events_in_damaged(bytes: &[u8], id: u64, bytes_max: u64) -> u64 {
         && u32_at(ENTRY_HEAD + 1) as usize == header_bytes(count as usize)
         && u64::from(count) * EVENT_OVERHEAD as u64 <= bytes_max.next_multiple_of(BLOCK as u64);
     if is_consistent { count.into() } else { bytes_max / (EVENT_OVERHEAD + EVENT_BYTES_MIN) as u64 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_in_what_was_never_written_is_no_batch() {
+        for bit in 0..SECTOR * 8 {
+            let mut sector = [0; BLOCK];
+            sector[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_damaged_header(&sector, 7), "bit {bit}");
+        }
+        assert!(is_damaged_header(&[0x5a; BLOCK], 7));
+    }
 }

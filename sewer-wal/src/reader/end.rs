@@ -25,7 +25,9 @@ impl SegmentReader {
         let is_short = self.next_lsn().unwrap_or(footer.base) < end;
         let has_unread = stopped_at < footer.data_bytes;
         if is_short && (is_sure || has_unread || self.is_damaged) {
-            let end = if is_sure { end } else { self.expected_end.unwrap_or(end) };
+            // A damaged count can be too large, and the next segment may be missing.
+            let end =
+                if is_sure { end } else { self.expected_end.map_or(end, |next| next.min(end)) };
             self.note_lost_end(stopped_at, Some(end));
         } else if self.is_as_sealed {
             if self.named.is_some_and(|named| named != footer.base) {
@@ -33,7 +35,8 @@ impl SegmentReader {
             }
         } else if has_unread {
             self.note(stopped_at, none, "bytes between the last batch and the footer");
-        } else if !self.is_damaged {
+        }
+        if !self.is_as_sealed && !self.is_damaged {
             self.note(footer.data_bytes, none, "CRC of the file");
         }
         Ok(())
