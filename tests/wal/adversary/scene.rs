@@ -159,7 +159,7 @@ impl Scene {
         let (mut requested, mut older, mut batches) = (BTreeMap::new(), vec![], vec![]);
         // The first life is only there to be known to the enemy in the second.
         let mut wal = Wal::open(layout.clone(), options(engine)).unwrap().0;
-        Self::append(&mut wal, &layout, 4, &older, &mut requested, random);
+        Self::append(&mut wal, 4, &older, &mut requested, random);
         older.push(fs::read(&logs(&layout)[0]).unwrap());
         wal.close().unwrap();
         for segment in sealed::list(&layout).unwrap() {
@@ -171,7 +171,7 @@ impl Scene {
         for batch in &mut batches {
             batch.lsns = next..next;
         }
-        let placed = Self::append(&mut wal, &layout, count, &older, &mut requested, random);
+        let placed = Self::append(&mut wal, count, &older, &mut requested, random);
         batches.extend(placed);
         let id = fs::read(layout.id_file()).unwrap();
         let bytes = end(&layout, wal);
@@ -181,13 +181,11 @@ impl Scene {
 
     fn append(
         wal: &mut Wal,
-        layout: &Layout,
         count: u64,
         older: &[Vec<u8>],
         requested: &mut BTreeMap<u64, Vec<u8>>,
         random: &mut Random,
     ) -> Vec<Placed> {
-        let log = layout.log_file(wal.segment());
         let mut placed = Vec::new();
         for index in 0..count {
             let known = Known {
@@ -195,14 +193,15 @@ impl Scene {
                 segment: wal.segment(),
                 next_lsn: wal.next_lsn().0,
                 next_id: 4 + index,
-                offset: data_end(&log) as u64,
+                offset: wal.segment_bytes(),
                 leaked: older.to_vec(),
             };
             let batch = batch(&known, random);
-            let start = data_end(&log);
+            let start = usize::try_from(wal.segment_bytes()).unwrap();
             let LsnRange { first, end } = wal.append(&batch).unwrap();
             requested.extend((first.0..).zip(batch.events().map(<[u8]>::to_vec)));
-            placed.push(Placed { bytes: start..data_end(&log), lsns: first.0..end.0 });
+            let ends = usize::try_from(wal.segment_bytes()).unwrap();
+            placed.push(Placed { bytes: start..ends, lsns: first.0..end.0 });
         }
         placed
     }
