@@ -1,8 +1,9 @@
 //! One shipment, tried again and again until it is delivered.
 //!
 //! A shipment holds a *slot* while it works, and while its destination fails: then every other one
-//! would fail too, and no more than `shipper.parallel` knock at a destination that is down. One that only a person can help waits without a slot, so that it holds back
-//! nothing but its own events.
+//! would fail too, and no more than `shipper.parallel` knock at a destination that is down. One
+//! that only a person can help waits without a slot, so that it holds back nothing but its own
+//! events.
 
 use std::sync::Arc;
 use std::time::Duration;

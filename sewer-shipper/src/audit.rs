@@ -1,9 +1,11 @@
 //! `--audit`: is every event accounted for, by its LSN, between the destination and the local disk?
 //!
-//! Everything that holds LSNs is a *claim*: the final files of a shipment together, by their names
-//! and the metadata in their headers; a sealed segment, by its footer; an active log, by its
-//! batches, and by the next LSN that even an empty one carries. Claims must join without a gap and
-//! without an overlap. What quarantine reports name as lost explains a gap, and is still a loss.
+//! Everything that holds LSNs of a WAL is a *claim*: the final files of a shipment together, by
+//! their names and the metadata in their headers; a sealed segment, by its footer; an active log,
+//! by its batches, and by the next LSN that even an empty one carries. Claims must join without a
+//! gap and without an overlap. What quarantine reports name as lost explains a gap, and is still a
+//! loss; so is a loss of which nothing tells how much. Each identity that the directory has had is
+//! audited.
 //!
 //! It only reads, and it may run beside a pixel and a shipper. It looks in the direction in which
 //! events go, so that one that moves is seen twice rather than never. A shipment under way is known
@@ -13,31 +15,28 @@
 //! It trusts what is under a CRC or a confirmed length: the content of files is not read beyond the
 //! header, and that of sealed segments is `sewer-wal verify`'s business.
 
+mod files;
+mod judge;
+mod local;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use sewer_wal::reader::{Item, Kind};
-use sewer_wal::{
-    Identity, Layout, Lsn, LsnRange, SegmentName, SegmentReader, WalError, WalId, look_up_identity,
-    sealed,
-};
+use anyhow::Context;
+use sewer_wal::{Identity, Layout, Lsn, LsnRange, SegmentName, WalId, look_up_identity};
 
 use crate::check::fixed_part;
 use crate::config::Config;
 use crate::destination::{self, Destination};
 use crate::journal::Journal;
-use crate::plan::{DamagedSegment, Plan};
+use crate::plan::{DamageReport, DamagedSegment, Plan};
 use crate::quarantine;
-use crate::sequence_file::{ReadError, Reader};
 
 /// How often it looks again while things move.
 const LOOKS_MAX: u32 = 10;
 /// How long it waits before.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// A tree with more directories is not one of ours.
-const DIRECTORIES_MAX: usize = 1_000_000;
 
 /// The final files of one shipment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,18 +49,28 @@ struct Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Local {
     path: PathBuf,
+    /// The name of a sealed segment; `None` for a log.
+    name: Option<SegmentName>,
     range: LsnRange,
-    is_sealed: bool,
+    /// What of the range is lost in it.
+    damage: Vec<DamageReport>,
 }
 
-/// All that was seen in one look.
+/// All that was seen of one WAL.
 #[derive(Debug, Default)]
 struct Seen {
     local: Vec<Local>,
     plans: Vec<Plan>,
-    lost: Vec<LsnRange>,
+    /// What plans and reports say of damaged segments.
+    damaged: Vec<DamagedSegment>,
     /// By host, first and last LSN, as the names tell.
     shipments: BTreeMap<(String, Lsn, Lsn), Files>,
+}
+
+/// All that was seen in one look.
+#[derive(Debug, Default)]
+struct Look {
+    wals: BTreeMap<WalId, Seen>,
     notes: Vec<String>,
     problems: Vec<String>,
     /// Whether something moved while it was looked at.
@@ -69,55 +78,64 @@ struct Seen {
 }
 
 /// Prints what holds which LSNs, and a line for each gap, overlap and mismatch; `true` if there is
-/// none, from the first to the last LSN seen. `other_wal` is looked at instead of the configured WAL.
+/// none, from the first to the last LSN seen. `other_wal` is looked at instead of the configured
+/// WAL.
 ///
 /// # Errors
 /// If the WAL, the journal or the destination cannot be read.
 pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bool> {
     let layout = Layout::new(other_wal.unwrap_or(&config.wal.dir));
     let dir = layout.root().display();
-    let identity = look_up_identity(&layout)?;
-    let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
-    let wal_id = identity.id;
-    let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
     let destination = destination::open(&config.destination.uri, config.destination_options())?;
     let root = fixed_part(&config.destination.path);
-    println!("auditing the WAL {wal_id} in {dir} and in {root} of {}", destination.describe());
     let mut looks = 1;
-    let (seen, lines) = loop {
-        let seen = look(&layout, &identity, &journal, &*destination, &root).await?;
-        let lines = judge(&seen);
-        if (lines.is_empty() && seen.problems.is_empty()) || !seen.moved || looks == LOOKS_MAX {
-            break (seen, lines);
+    let (identity, look, lines) = loop {
+        let identity = look_up_identity(&layout)?;
+        let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
+        let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
+        let look = look(&layout, &identity, &journal, &*destination, &root).await?;
+        let lines: BTreeMap<_, _> =
+            look.wals.iter().map(|(id, seen)| (*id, judge::lines(seen))).collect();
+        let is_sound = look.problems.is_empty() && lines.values().all(Vec::is_empty);
+        if is_sound || !look.moved || looks == LOOKS_MAX {
+            break (identity, look, lines);
         }
         looks += 1;
         tokio::time::sleep(LOOK_AGAIN).await;
     };
-    Ok(report(&seen, &lines))
+    let id = identity.id;
+    println!("auditing the WAL {id} in {dir} and in {root} of {}", destination.describe());
+    let mut problems = report(&look.wals[&id], &lines[&id], &look);
+    for (id, seen) in look.wals.iter().filter(|(id, seen)| **id != identity.id && !seen.is_empty())
+    {
+        println!("of the WAL {id}, which was recorded here earlier:");
+        problems += report(seen, &lines[id], &Look::default());
+    }
+    Ok(problems == 0)
 }
 
-fn report(seen: &Seen, lines: &[String]) -> bool {
+/// Prints what was seen of a WAL, the lines about it, and what is not known to be of any; returns
+/// the number of problems.
+fn report(seen: &Seen, lines: &[String], look: &Look) -> usize {
     let files: u64 = seen.shipments.values().map(|files| files.count).sum();
     let records: u64 = seen.shipments.values().map(|files| files.records).sum();
     println!("destination: {} shipments, {files} files, {records} records", seen.shipments.len());
-    let (sealed, active): (Vec<_>, Vec<_>) = seen.local.iter().partition(|local| local.is_sealed);
+    let (sealed, active): (Vec<_>, Vec<_>) =
+        seen.local.iter().partition(|local| local.name.is_some());
     for (what, locals) in [("sealed segments", sealed), ("active logs", active)] {
-        let events: u64 = locals.iter().map(|local| local.range.count()).sum();
+        let events: u64 = locals.iter().map(|local| local.events()).sum();
         println!("local: {} {what}, {events} events", locals.len());
     }
-    for line in seen.notes.iter().chain(&seen.problems).chain(lines) {
+    for line in look.notes.iter().chain(&look.problems).chain(lines) {
         println!("{line}");
     }
-    let (claims, _) = claims(seen);
-    let first = claims.iter().map(|claim| claim.range.first).min();
-    let last = claims.iter().filter_map(|claim| claim.range.last()).max();
-    let problems = lines.len() + seen.problems.len();
-    match (first.zip(last), problems) {
+    let problems = lines.len() + look.problems.len();
+    match (judge::span(seen), problems) {
         (None, 0) => println!("complete: no event was ever recorded, or none is left"),
         (Some((first, last)), 0) => println!("complete from LSN {first} to LSN {last}"),
         (_, problems) => println!("NOT complete: {problems} problems, named above"),
     }
-    problems == 0
+    problems
 }
 
 async fn look(
@@ -126,272 +144,58 @@ async fn look(
     journal: &Path,
     destination: &dyn Destination,
     root: &str,
-) -> anyhow::Result<Seen> {
-    let mut seen = Seen::default();
-    let wal_id = identity.id;
-    look_at_logs(layout, wal_id, &mut seen)?;
-    look_at_segments(layout, identity, &mut seen)?;
-    seen.plans = Journal::look(journal, identity)?;
-    look_at_destination(destination, root, wal_id, &mut seen).await?;
+) -> anyhow::Result<Look> {
+    let mut look = Look::of(identity);
+    local::look_at_logs(layout, &mut look)?;
+    local::look_at_segments(layout, identity, &mut look)?;
+    let plans = Journal::look(journal, identity)?;
+    for plan in &plans {
+        let seen = look.wals.entry(plan.wal_id).or_default();
+        seen.damaged.extend(plan.damaged.iter().cloned());
+        seen.plans.push(plan.clone());
+    }
+    files::look_at_destination(destination, root, &mut look).await?;
     // Reports are written before a plan goes, and plans are read before.
-    seen.lost = lost(layout, &seen.plans)?;
-    seen.moved = seen.plans != Journal::look(journal, identity)?
-        || seen.local.iter().any(|local| !local.path.exists());
-    Ok(seen)
-}
-
-fn look_at_logs(layout: &Layout, wal_id: WalId, seen: &mut Seen) -> Result<(), WalError> {
-    // The newest first: no log gets a batch before the one before it has got its last, so that what
-    // is added meanwhile is never a gap between two of them.
-    for number in layout.log_numbers()?.into_iter().rev() {
-        let path = layout.log_file(number);
-        let mut reader = match SegmentReader::open(&path, Kind::Active) {
-            Err(e) if e.is_not_found() => continue,
-            Err(e) => {
-                seen.problems.push(format!("UNREADABLE {e}"));
-                continue;
-            }
-            Ok(reader) => reader,
-        };
-        if let Some(found) = reader.header().map(|h| h.wal_id).filter(|found| *found != wal_id) {
-            let error = WalError::ForeignSegment { path, found, expected: wal_id };
-            seen.problems.push(format!("FOREIGN {error}"));
+    let quarantined = quarantine::look(layout)?;
+    look.problems.extend(quarantined.problems);
+    for (wal_id, segment) in quarantined.reports {
+        let Some(seen) = look.wals.get_mut(&wal_id) else {
+            look.notes.push(format!("{} in quarantine is of the WAL {wal_id}", segment.name));
             continue;
-        }
-        let mut first = None;
-        while let Some(item) = reader.next_item()? {
-            match item {
-                Item::Batch(batch) => drop(first.get_or_insert(batch.range.first)),
-                Item::Damage(damage) if damage.lost.is_empty() => {}
-                Item::Damage(damage) => seen.problems.push(format!(
-                    "DAMAGED {}: LSN {} lost: {}",
-                    path.display(),
-                    damage.lost,
-                    damage.reason
-                )),
-            }
-        }
-        if let Some((first, end)) = first.zip(reader.next_lsn()) {
-            seen.local.push(Local { path, range: LsnRange { first, end }, is_sealed: false });
-        }
-    }
-    Ok(())
-}
-
-fn look_at_segments(layout: &Layout, identity: &Identity, seen: &mut Seen) -> Result<(), WalError> {
-    for path in layout.strangers_in_sealed()? {
-        seen.problems.push(format!("FOREIGN {}", WalError::Stranger { path }));
-    }
-    for segment in sealed::list(layout)? {
-        let range = match sealed::inspect(&segment, identity) {
-            Ok(inspected) => match inspected.footer {
-                Some(footer) => Ok(footer.range()),
-                None => data_range(&segment),
-            },
-            Err(e) => Err(e),
         };
-        match range {
-            Ok(range) => seen.local.push(Local { path: segment.path, range, is_sealed: true }),
-            Err(e) if e.is_not_found() => seen.moved = true,
-            Err(e) => seen.problems.push(format!("NOT COUNTED {e}")),
+        // The report of a plan that is not finished yet.
+        if !seen.damaged.contains(&segment) {
+            seen.damaged.push(segment);
         }
     }
-    Ok(())
+    let is_gone = |local: &Local| !local.path.exists();
+    look.moved |= plans != Journal::look(journal, identity)?
+        || look.wals.values().any(|seen| seen.local.iter().any(is_gone));
+    Ok(look)
 }
 
-/// What a segment without an intact footer spans, by its batches.
-fn data_range(segment: &sealed::SealedSegment) -> Result<LsnRange, WalError> {
-    let mut reader = SegmentReader::open(&segment.path, Kind::Sealed)?;
-    while reader.next_item()?.is_some() {}
-    let end = reader.next_lsn().unwrap_or(segment.name.base);
-    Ok(LsnRange { first: segment.name.base, end: end.max(segment.name.base) })
-}
-
-/// The LSNs lost to damage, by the reports in quarantine and by plans not finished.
-fn lost(layout: &Layout, plans: &[Plan]) -> anyhow::Result<Vec<LsnRange>> {
-    let mut damaged: Vec<DamagedSegment> = quarantine::reports(layout)?;
-    damaged.extend(plans.iter().flat_map(|plan| plan.damaged.clone()));
-    let damage = damaged.iter().flat_map(|segment| &segment.damage);
-    let ends = damage.filter_map(|damage| damage.first_lost_lsn.zip(damage.last_lost_lsn));
-    let mut lost: Vec<_> =
-        ends.map(|(first, last)| LsnRange { first, end: last.plus(1) }).collect();
-    lost.sort_unstable_by_key(|range| (range.first, range.end));
-    // A plan whose report is written already.
-    lost.dedup();
-    Ok(lost)
-}
-
-async fn look_at_destination(
-    destination: &dyn Destination,
-    root: &str,
-    wal_id: WalId,
-    seen: &mut Seen,
-) -> anyhow::Result<()> {
-    let mut directories = vec![root.to_owned()];
-    let mut visited = 0;
-    while let Some(directory) = directories.pop() {
-        visited += 1;
-        if visited > DIRECTORIES_MAX {
-            bail!("{root} has more than {DIRECTORIES_MAX} directories below it");
-        }
-        for entry in destination.list(&directory).await? {
-            let path = format!("{}/{}", directory.trim_end_matches('/'), entry.name);
-            if entry.is_dir {
-                directories.push(path);
-            } else if entry.name.starts_with('.') {
-                if entry.name.contains(&format!("-{wal_id}-")) {
-                    seen.notes.push(format!("hidden, not counted: {path}"));
-                }
-            } else if let Some(key) = parse_name(&entry.name, wal_id) {
-                match records(destination, &path, wal_id, (key.1, key.2)).await? {
-                    Ok(records) => {
-                        let files = seen.shipments.entry(key).or_default();
-                        files.count += 1;
-                        files.records = files.records.saturating_add(records);
-                    }
-                    Err(why) => seen.problems.push(format!("NOT COUNTED {path}: {why}")),
-                }
-            }
-        }
+impl Local {
+    /// The events that it has.
+    fn events(&self) -> u64 {
+        let lost = self.damage.iter().filter_map(DamageReport::range).map(LsnRange::count);
+        self.range.count().saturating_sub(lost.fold(0, u64::saturating_add))
     }
-    Ok(())
 }
 
-/// Host, first and last LSN of `<host>-<WAL id>-<first>-<last>.seq`, if it is of this WAL.
-fn parse_name(name: &str, wal_id: WalId) -> Option<(String, Lsn, Lsn)> {
-    let mut parts = name.strip_suffix(".seq")?.rsplitn(4, '-');
-    let (last, first) = (Lsn::from_padded(parts.next()?)?, Lsn::from_padded(parts.next()?)?);
-    let is_ours = parts.next()? == wal_id.to_string() && first <= last;
-    let host = parts.next()?;
-    is_ours.then(|| (host.to_owned(), first, last))
-}
-
-/// The records that a file's header tells, or why they cannot be counted.
-async fn records(
-    destination: &dyn Destination,
-    path: &str,
-    wal_id: WalId,
-    (first, last): (Lsn, Lsn),
-) -> anyhow::Result<Result<u64, String>> {
-    let mut chunks = destination.read(path).await?;
-    let mut head = Vec::new();
-    let header = loop {
-        let more = chunks.next().await.transpose()?;
-        let is_end = more.is_none();
-        head.extend_from_slice(&more.unwrap_or_default());
-        // A header is below 1 MiB, so that this ends with the second chunk at the latest.
-        match Reader::new(&head[..]) {
-            Ok(reader) => break reader.header().clone(),
-            Err(ReadError::Truncated { .. }) if !is_end => {}
-            Err(error) => return Ok(Err(error.to_string())),
-        }
-    };
-    let told = |name: &str| header.metadata.get(name).map_or("", String::as_str);
-    let expected = [wal_id.to_string(), first.to_string(), last.to_string()];
-    let found = ["sewer.wal_id", "sewer.first_lsn", "sewer.last_lsn"].map(told);
-    if found != expected {
-        let found = found.join(" ");
-        return Ok(Err(format!("its header is that of another file (WAL and LSNs {found})")));
+impl Seen {
+    fn is_empty(&self) -> bool {
+        self.local.is_empty()
+            && self.plans.is_empty()
+            && self.damaged.is_empty()
+            && self.shipments.is_empty()
     }
-    Ok(told("sewer.records").parse().map_err(|_| "its header tells no number of records".into()))
 }
 
-/// LSNs that something accounts for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
-    range: LsnRange,
-    by: String,
-}
-
-/// What counts, and what is wrong with the number of records.
-fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
-    let (mut claims, mut lines) = (Vec::new(), Vec::new());
-    let plan_of = |range: LsnRange| {
-        let same =
-            |plan: &&Plan| (plan.first_lsn, plan.last_lsn.plus(1)) == (range.first, range.end);
-        seen.plans.iter().find(same)
-    };
-    for ((host, first, last), files) in &seen.shipments {
-        let range = LsnRange { first: *first, end: last.plus(1) };
-        if plan_of(range).is_some_and(|plan| !plan.published) {
-            continue; // its segments count until all of it is published
-        }
-        let expected = range.count() - lost_within(range, &seen.lost);
-        let Files { count, records } = files;
-        if *records < expected {
-            let missing = expected - records;
-            lines.push(format!(
-                "GAP LSN {range}: {missing} of {expected} records are in none of its {count} files"
-            ));
-        } else if *records > expected {
-            let more = records - expected;
-            lines.push(format!(
-                "OVERLAP LSN {range}: {more} records more than {expected} are in its {count} files"
-            ));
-        }
-        claims.push(Claim { range, by: format!("the files {host}-*-{first}-{last}.seq") });
-    }
-    let shipped: Vec<SegmentName> =
-        seen.plans.iter().filter(|plan| plan.published).flat_map(|p| p.segments.clone()).collect();
-    let sealed: Vec<_> = seen.local.iter().filter(|l| l.is_sealed).map(|l| l.range).collect();
-    for local in &seen.local {
-        let is_counted_elsewhere = if local.is_sealed {
-            shipped.contains(&local.range.first.into())
-        } else {
-            // A power cut can leave both names of what was being sealed.
-            !local.range.is_empty() && sealed.contains(&local.range)
-        };
-        if !is_counted_elsewhere {
-            let by = local.path.display().to_string();
-            claims.push(Claim { range: local.range, by });
-        }
-    }
-    claims.sort_by_key(|claim| (claim.range.first, claim.range.end));
-    (claims, lines)
-}
-
-fn lost_within(range: LsnRange, lost: &[LsnRange]) -> u64 {
-    let inside = lost.iter().map(|lost| {
-        let (first, end) = (lost.first.max(range.first), lost.end.min(range.end));
-        end.since(first)
-    });
-    inside.fold(0, u64::saturating_add).min(range.count())
-}
-
-/// A line for everything that keeps the claims from being complete.
-fn judge(seen: &Seen) -> Vec<String> {
-    let (claims, mut lines) = claims(seen);
-    let mut reached: Option<&Claim> = None;
-    for claim in &claims {
-        if let Some(before) = reached {
-            let end = before.range.end;
-            if claim.range.first > end {
-                gap(LsnRange { first: end, end: claim.range.first }, &seen.lost, &mut lines);
-            } else if claim.range.first < end && !claim.range.is_empty() {
-                let both = LsnRange { first: claim.range.first, end: claim.range.end.min(end) };
-                let (one, other) = (&before.by, &claim.by);
-                lines.push(format!("OVERLAP LSN {both}: both in {one} and in {other}"));
-            }
-        }
-        if reached.is_none_or(|before| claim.range.end > before.range.end) {
-            reached = Some(claim);
-        }
-    }
-    lines.extend(seen.lost.iter().map(|lost| format!("LOST to damage, as reported: LSN {lost}")));
-    lines
-}
-
-/// Names what of a gap no report explains.
-fn gap(gap: LsnRange, lost: &[LsnRange], lines: &mut Vec<String>) {
-    let mut next = gap.first;
-    let end = LsnRange { first: gap.end, end: gap.end };
-    for lost in
-        lost.iter().filter(|lost| lost.end > gap.first && lost.first < gap.end).chain([&end])
-    {
-        if lost.first > next {
-            let missing = LsnRange { first: next, end: lost.first };
-            lines.push(format!("GAP LSN {missing}: {} events are nowhere", missing.count()));
-        }
-        next = next.max(lost.end);
+impl Look {
+    /// Nothing seen yet of any of the identities.
+    fn of(identity: &Identity) -> Self {
+        let ids = [identity.id].into_iter().chain(identity.earlier.iter().copied());
+        let wals = ids.map(|id| (id, Seen::default())).collect();
+        Self { wals, ..Self::default() }
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sewer_wal::sealed::{self, Inspected, SealedSegment};
-use sewer_wal::{Footer, Identity, Layout, LsnRange, SegmentName, WalError, WalId};
+use sewer_wal::{Footer, Identity, Layout, Lsn, LsnRange, SegmentName, WalError, WalId};
 
 use crate::config::RollConfig;
 
@@ -42,12 +42,14 @@ pub struct Content {
     pub first_timestamp_ms: i64,
     /// The largest timestamp, in milliseconds since the Unix epoch.
     pub last_timestamp_ms: i64,
+    /// Whether that is sure: a footer of format 1 has no CRC of its own.
+    pub is_sure: bool,
 }
 
 impl From<Footer> for Content {
     fn from(footer: Footer) -> Self {
-        let Footer { count: events, first_timestamp_ms, last_timestamp_ms, .. } = footer;
-        Self { events, first_timestamp_ms, last_timestamp_ms }
+        let Footer { version, count: events, first_timestamp_ms, last_timestamp_ms, .. } = footer;
+        Self { events, first_timestamp_ms, last_timestamp_ms, is_sure: version > 1 }
     }
 }
 
@@ -63,6 +65,11 @@ impl Waiting {
     /// Its LSNs, as far as the footer tells.
     pub fn range(&self) -> LsnRange {
         LsnRange::new(self.name.base, self.content.map_or(0, |content| content.events))
+    }
+
+    /// The LSN behind its last event, if the footer tells it for sure.
+    pub fn sure_end(&self) -> Option<Lsn> {
+        self.content.filter(|content| content.is_sure).map(|_| self.range().end)
     }
 
     /// How long its oldest event has waited.
@@ -136,10 +143,11 @@ impl Backlog {
             found.iter().map(|segment| &segment.path).chain(&strangers).cloned().collect();
         self.segments.retain(|name, _| names.contains(name));
         self.aside.retain(|path, _| paths.contains(path));
+        let mut is_identity_fresh = false;
         for segment in found {
             if !self.segments.contains_key(&segment.name) && self.is_to_be_looked_at(&segment.path)
             {
-                self.look_at(segment);
+                self.look_at(segment, &mut is_identity_fresh);
             }
         }
         for path in strangers {
@@ -153,9 +161,9 @@ impl Backlog {
         self.aside.get(path).is_none_or(|aside| aside.looked.elapsed() >= ASIDE_RECHECK)
     }
 
-    fn look_at(&mut self, segment: SealedSegment) {
+    fn look_at(&mut self, segment: SealedSegment, is_identity_fresh: &mut bool) {
         let SealedSegment { name, bytes, .. } = segment;
-        match self.inspect(&segment) {
+        match self.inspect(&segment, is_identity_fresh) {
             Ok(Inspected { wal_id, footer }) => {
                 let (content, seen) = (footer.map(Content::from), Instant::now());
                 self.segments.insert(name, Waiting { name, wal_id, bytes, content, seen });
@@ -167,14 +175,21 @@ impl Backlog {
     }
 
     /// What the segment says of itself, unless it is a copy under another name.
-    fn inspect(&mut self, segment: &SealedSegment) -> Result<Inspected, WalError> {
+    fn inspect(
+        &mut self,
+        segment: &SealedSegment,
+        is_identity_fresh: &mut bool,
+    ) -> Result<Inspected, WalError> {
         let mut found = sealed::inspect(segment, &self.identity);
         let is_explained = match &found {
             Ok(inspected) => inspected.footer.is_some(),
             Err(error) => !matches!(error, WalError::ForeignSegment { .. }),
         };
         // A pixel may have begun another identity since the last look.
-        if !is_explained && let Some(identity) = sewer_wal::look_up_identity(&self.layout)? {
+        if !is_explained
+            && !std::mem::replace(is_identity_fresh, true)
+            && let Some(identity) = sewer_wal::look_up_identity(&self.layout)?
+        {
             self.identity = identity;
             found = sealed::inspect(segment, &self.identity);
         }
@@ -332,136 +347,4 @@ pub fn now_ms() -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bytesize::ByteSize;
-    use sewer_wal::Lsn;
-
-    /// Segments of 10 events and 100 bytes each, at the given bases, all of them `age_ms` old.
-    fn backlog(bases: &[u64], age_ms: i64) -> Backlog {
-        let mut backlog = Backlog::new(Layout::new("/nowhere"), Identity::new(WalId(1)));
-        for &base in bases {
-            add(&mut backlog, Lsn(base).into(), WalId(1), age_ms);
-        }
-        backlog
-    }
-
-    fn add(backlog: &mut Backlog, name: SegmentName, wal_id: WalId, age_ms: i64) {
-        let timestamp = now_ms() - age_ms;
-        let (first_timestamp_ms, last_timestamp_ms) = (timestamp, timestamp);
-        let content = Some(Content { events: 10, first_timestamp_ms, last_timestamp_ms });
-        let waiting = Waiting { name, wal_id, bytes: 100, content, seen: Instant::now() };
-        backlog.segments.insert(name, waiting);
-    }
-
-    fn roll(max_bytes: u64) -> RollConfig {
-        let max_bytes = ByteSize(max_bytes);
-        RollConfig { max_age: Duration::from_mins(1), max_bytes, ..RollConfig::default() }
-    }
-
-    fn due(backlog: &Backlog, roll: &RollConfig, force: bool) -> Option<Vec<u64>> {
-        due_beside(backlog, roll, &[], force)
-    }
-
-    fn due_beside(
-        backlog: &Backlog,
-        roll: &RollConfig,
-        claimed: &[u64],
-        force: bool,
-    ) -> Option<Vec<u64>> {
-        let claimed = claimed.iter().map(|base| Lsn(*base).into()).collect();
-        let run = backlog.due(roll, &claimed, force)?;
-        Some(run.iter().map(|segment| segment.name.base.0).collect())
-    }
-
-    #[test]
-    fn young_segments_wait_until_they_are_old_or_many() {
-        let young = backlog(&[0, 10], 1_000);
-        assert_eq!(due(&young, &roll(1_000), false), None);
-        assert_eq!(due(&young, &roll(1_000), true), Some(vec![0, 10]));
-        assert_eq!(due(&young, &roll(200), false), Some(vec![0, 10]));
-        assert_eq!(due(&backlog(&[0, 10, 20], 1_000), &roll(250), false), Some(vec![0, 10]));
-        assert_eq!(due(&backlog(&[0, 10], 61_000), &roll(1_000), false), Some(vec![0, 10]));
-    }
-
-    #[test]
-    fn a_run_ends_where_lsns_are_missing() {
-        assert_eq!(due(&backlog(&[0, 20], 1_000), &roll(1_000), false), Some(vec![0]));
-    }
-
-    #[test]
-    fn a_segment_over_the_limit_is_shipped_alone() {
-        assert_eq!(due(&backlog(&[0, 10], 1_000), &roll(50), false), Some(vec![0]));
-    }
-
-    #[test]
-    fn a_clock_that_was_ahead_does_not_hold_segments_back_for_ever() {
-        let mut ahead = backlog(&[0], -3_600_000);
-        assert_eq!(due(&ahead, &roll(1_000), false), None);
-        let first = ahead.segments.get_mut(&Lsn(0).into()).unwrap();
-        first.seen = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
-        assert_eq!(due(&ahead, &roll(1_000), false), Some(vec![0]));
-    }
-
-    #[test]
-    fn a_run_ends_at_the_limit_of_events() {
-        let twenty = RollConfig { max_events: NonZeroU64::new(20), ..roll(10_000) };
-        assert_eq!(due(&backlog(&[0], 1_000), &twenty, false), None);
-        assert_eq!(due(&backlog(&[0, 10], 1_000), &twenty, false), Some(vec![0, 10]));
-        assert_eq!(due(&backlog(&[0, 10, 20], 1_000), &twenty, false), Some(vec![0, 10]));
-    }
-
-    #[test]
-    fn what_a_shipment_has_is_left_to_it() {
-        let all = backlog(&[0, 10, 20, 30], 61_000);
-        assert_eq!(due_beside(&all, &roll(200), &[0, 10], false), Some(vec![20, 30]));
-        assert_eq!(due_beside(&all, &roll(1_000), &[10], false), Some(vec![0]), "20 does not join");
-        assert_eq!(due_beside(&all, &roll(1_000), &[0, 10, 20, 30], true), None);
-    }
-
-    #[test]
-    fn even_rolls_come_at_multiples_of_the_age_on_the_clock() {
-        let hour = Duration::from_hours(1);
-        assert_eq!(boundary_before(7_200_000, hour), 7_200_000);
-        assert_eq!(boundary_before(7_199_999, hour), 3_600_000);
-        let even = RollConfig { max_age: hour, even: true, ..roll(1_000) };
-        let since_hour_ms = now_ms() - boundary_before(now_ms(), hour);
-        // The first one ended before the hour, the second one after.
-        let mut both = backlog(&[0, 10], since_hour_ms + 1);
-        let second = both.segments.get_mut(&Lsn(10).into()).unwrap();
-        second.content.as_mut().unwrap().last_timestamp_ms = now_ms() + 1;
-        assert_eq!(due(&both, &even, false), Some(vec![0]));
-        assert_eq!(due_beside(&both, &even, &[0], false), None, "it waits for the next hour");
-        assert_eq!(due(&both, &even, true), Some(vec![0, 10]));
-        let until = both.until_due(&even, &BTreeSet::new()).unwrap();
-        assert!(until <= hour, "{until:?}");
-        assert_eq!(
-            due(&both, &RollConfig { max_bytes: ByteSize(200), ..even }, false),
-            Some(vec![0, 10])
-        );
-    }
-    #[test]
-    fn segments_of_two_wals_never_share_a_run_and_none_waits_for_the_other() {
-        let named = |id, base| SegmentName { wal_id: Some(WalId(id)), base: Lsn(base) };
-        // A young segment under load, and what an earlier identity left behind it.
-        let mut both = backlog(&[0], 1_000);
-        add(&mut both, named(7, 0), WalId(7), 61_000);
-        add(&mut both, named(7, 10), WalId(7), 61_000);
-        let run = both.due(&roll(1_000), &BTreeSet::new(), false).unwrap();
-        let names: Vec<_> = run.iter().map(|segment| segment.name).collect();
-        assert_eq!(names, [named(7, 0), named(7, 10)]);
-        let claimed = names.into_iter().collect();
-        assert_eq!(both.due(&roll(1_000), &claimed, false), None);
-        let run = both.due(&roll(1_000), &claimed, true).unwrap();
-        assert_eq!(run[0].name, Lsn(0).into());
-        assert_eq!(both.until_due(&roll(1_000), &BTreeSet::new()), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn names_with_and_without_the_id_join_by_their_lsns() {
-        let mut backlog = backlog(&[10], 1_000);
-        let first = SegmentName { wal_id: Some(WalId(1)), base: Lsn(0) };
-        add(&mut backlog, first, WalId(1), 1_000);
-        assert_eq!(due(&backlog, &roll(1_000), true), Some(vec![0, 10]));
-    }
-}
+mod tests;

@@ -102,7 +102,8 @@ impl Rows {
         match (header.key_class.as_str(), header.value_class.as_str()) {
             (LONG_CLASS, TEXT_CLASS) => Ok(Self::Text),
             (LONG_CLASS, BYTES_CLASS) => Ok(Self::Bytes),
-            // The key's class is configurable; but Hadoop's own are no events, whatever their value.
+            // The key's class is configurable; but Hadoop's own are no events, whatever their
+            // value.
             (key, VLONG_CLASS) if !key.starts_with("org.apache.hadoop.io.") => Ok(Self::AccessLog),
             (key, value) => {
                 Err(CatError::Foreign { key_class: key.into(), value_class: value.into() })

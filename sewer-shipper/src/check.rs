@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use sewer_ops::check::{can_be_made, print, writable};
-use sewer_wal::{Layout, look_up_identity, sealed};
+use sewer_wal::{Layout, SegmentName, look_up_identity, sealed};
 
 use crate::config::Config;
 use crate::destination::{self, probe};
@@ -51,8 +51,8 @@ fn port(config: &Config) -> Result<String, String> {
         .map_err(|e| format!("listen on {address} (key `status.listen`): {e}"))
 }
 
-/// Kerberos refuses clocks that are minutes apart, and partitions follow the clock. What can be told
-/// without another machine: that it is not behind this build, nor behind what is in the WAL.
+/// Kerberos refuses clocks that are minutes apart, and partitions follow the clock. What can be
+/// told without another machine: that it is not behind this build, nor behind what is in the WAL.
 fn clock(wal_dir: &Path) -> Result<String, String> {
     let now = Timestamp::now();
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -65,9 +65,11 @@ fn clock(wal_dir: &Path) -> Result<String, String> {
     let segments = sealed::list(&layout).unwrap_or_default();
     // What cannot be read is told with the WAL directory.
     let identity = look_up_identity(&layout).ok().flatten();
-    let newest_ms = segments.iter().rev().find_map(|segment| {
-        let footer = sealed::inspect(segment, identity.as_ref()?).ok()?.footer?;
-        Some(footer.last_timestamp_ms)
+    let newest_ms = identity.and_then(|identity| {
+        let id_of = |name: SegmentName| name.wal_id.unwrap_or(identity.of_plain_names());
+        let mut own = segments.iter().rev().filter(|segment| id_of(segment.name) == identity.id);
+        own.find_map(|segment| sealed::inspect(segment, &identity).ok()?.footer)
+            .map(|footer| footer.last_timestamp_ms)
     });
     let ahead_s = newest_ms.map_or(0, |newest_ms| newest_ms / 1000 - now.as_second());
     if ahead_s > CLOCK_TOLERANCE_S {

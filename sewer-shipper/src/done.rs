@@ -1,17 +1,19 @@
 //! Markers that tell analysts that a node has delivered all of a partition: an empty file
 //! `_SUCCESS-<host>-<WAL id>` in its directory, with `destination.done_marker`.
 //!
+//! It is one for each node, also where a node has shipped under several identities.
+//!
 //! A partition is open from when something of it is shipped. It is done once no event of this node
 //! can still come for it: every event not yet shipped, sealed or active, is later than its last one
 //! and belongs to another directory, and so does the present. Events get their timestamps a moment
-//! before they are in the log, so "later" leaves [`LATENESS_MS`] between. What still comes late (from a
-//! clock that went back) is shipped as ever; the marker is there already then.
+//! before they are in the log, so "later" leaves [`LATENESS_MS`] between. What still comes late
+//! (from a clock that went back) is shipped as ever; the marker is there already then.
 //!
 //! The open partitions are kept in `<shipper.dir>/partitions.json`, written durably before the plan
 //! of what was shipped into them is removed. Nothing is marked while a segment is set aside: its
 //! events may belong anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +47,9 @@ struct Open {
     /// The URI of the destination that holds it.
     destination: String,
     last_timestamp_ms: i64,
+    /// The WALs that have shipped into it; none as earlier builds wrote it.
+    #[serde(default)]
+    wal_ids: BTreeSet<WalId>,
 }
 
 impl OpenPartitions {
@@ -77,7 +82,9 @@ impl OpenPartitions {
                 let entry = open.entry(output.directory.clone()).or_insert_with(|| Open {
                     destination: plan.destination.clone(),
                     last_timestamp_ms: i64::MIN,
+                    wal_ids: BTreeSet::new(),
                 });
+                entry.wal_ids.insert(plan.wal_id);
                 entry.destination.clone_from(&plan.destination);
                 entry.last_timestamp_ms = entry.last_timestamp_ms.max(output.last_timestamp_ms);
             }
@@ -185,14 +192,22 @@ impl Marker {
         Ok(())
     }
 
+    /// The WALs that have shipped into a partition.
+    fn wal_ids(&self, partition: &Open) -> BTreeSet<WalId> {
+        let ids = &partition.wal_ids;
+        if ids.is_empty() { BTreeSet::from([self.wal_id]) } else { ids.clone() }
+    }
+
     fn is_done(&self, directory: &str, partition: &Open, watermark_ms: i64) -> bool {
         let destination = &self.config.destination;
-        let (host, wal_id) = (&self.config.shipper.host, self.wal_id.to_string());
-        let now = Partitions::new(&destination.path, &destination.timezone, host, &wal_id)
-            .and_then(|mut at| {
-                at.directory(watermark_ms).map(str::to_owned).map_err(|e| e.to_string())
-            });
-        watermark_ms > partition.last_timestamp_ms && now.is_ok_and(|now| now != directory)
+        let host = &self.config.shipper.host;
+        let is_over = |wal_id: WalId| {
+            let (path, timezone) = (&destination.path, &destination.timezone);
+            let partitions = Partitions::new(path, timezone, host, &wal_id.to_string());
+            partitions.is_ok_and(|mut at| at.directory(watermark_ms) != directory)
+        };
+        watermark_ms > partition.last_timestamp_ms
+            && self.wal_ids(partition).into_iter().all(is_over)
     }
 
     async fn put(&self, directory: &str, partition: &Open) -> Result<(), MarkError> {
@@ -201,7 +216,9 @@ impl Marker {
         } else {
             destination::open(&partition.destination, self.config.destination_options())?
         };
-        let path = format!("{directory}/_SUCCESS-{}-{}", self.config.shipper.host, self.wal_id);
+        let ids = self.wal_ids(partition);
+        let wal_id = ids.get(&self.wal_id).or(ids.last()).unwrap_or(&self.wal_id);
+        let path = format!("{directory}/_SUCCESS-{}-{wal_id}", self.config.shipper.host);
         match destination.create(&path, CreateOptions::default()).await {
             Ok(output) => drop(output.close().await?),
             // An earlier attempt may have left it open, or its name may not be durable yet.

@@ -28,7 +28,12 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     println!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
     let (mut shipments, mut files, mut events) = (0, 0, 0);
     let mut show = |plan: &Plan, note: &str| {
-        print(plan, note);
+        let of_wal = if plan.wal_id == wal_id {
+            String::new()
+        } else {
+            format!(" of the WAL {}", plan.wal_id)
+        };
+        print(plan, &of_wal, note);
         shipments += 1;
         files += plan.outputs.iter().filter(|output| output.published.is_none()).count();
         events += plan.records();
@@ -45,7 +50,7 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     backlog.refresh()?;
     while let Some(run) = backlog.due(&config.roll, &claimed, true) {
         let segments: Vec<_> = run.iter().map(|segment| segment.name).collect();
-        match plan::make(&layout, &run, config) {
+        match plan::make(&layout, backlog.identity(), &run, config) {
             Ok(plan) => show(&plan, ""),
             Err(error) => println!("  not shipped: {error}"),
         }
@@ -64,11 +69,11 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(plan: &Plan, note: &str) {
+fn print(plan: &Plan, of_wal: &str, note: &str) {
     let (first, last) = (plan.first_lsn, plan.last_lsn);
     let segments = plan.segments.len();
     println!(
-        "shipment LSN {first} to {last}: {segments} segments, {} events{note}",
+        "shipment LSN {first} to {last}{of_wal}: {segments} segments, {} events{note}",
         plan.records()
     );
     for output in &plan.outputs {
@@ -78,7 +83,7 @@ fn print(plan: &Plan, note: &str) {
         println!("  {}: {} events{done}", output.final_path(), output.records);
     }
     for segment in &plan.damaged {
-        println!("  segment {} is damaged: {} events are lost", segment.name, segment.lost());
+        println!("  segment {} is damaged: {}", segment.name, segment.losses());
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use sewer_wal::{Event, Layout};
 use thiserror::Error;
 
-use crate::plan::{OutputPlan, Plan, PlanError, directory, read_segment};
+use crate::plan::{OutputPlan, Plan, PlanError, open_segment, read_events};
 use crate::sequence_file::{RecordTooLarge, Writer};
 
 /// The size of the pieces in which output is handed on.
@@ -55,8 +55,8 @@ pub fn encode(
     let mut drain = |writer: &mut Writer| {
         if sink(writer.take().into()) { Ok(()) } else { Err(EncodeError::Abandoned) }
     };
-    let mut append = |_, event: Event<'_>| -> Result<(), EncodeError> {
-        if directory(&mut partitions, &event)? != output.directory {
+    let mut append = |event: Event<'_>| -> Result<(), EncodeError> {
+        if partitions.directory(event.timestamp_ms) != output.directory {
             return Ok(());
         }
         plan.format.encode(&event, &mut key, &mut value);
@@ -65,7 +65,8 @@ pub fn encode(
         if writer.output().len() >= CHUNK_BYTES { drain(&mut writer) } else { Ok(()) }
     };
     for &name in &plan.segments {
-        read_segment(layout, (name, plan.wal_id), &mut append, |_| {})?;
+        let mut reader = open_segment(layout, plan, name)?;
+        read_events(&mut reader, name, &mut append, |_| {})?;
     }
     if records != output.records {
         let (path, planned) = (output.final_path(), output.records);

@@ -1,5 +1,6 @@
-//! The plans on disk: `<shipper.dir>/shipments/<first>-<last>.json`, written durably before the
-//! first byte of output and removed after the last segment is deleted.
+//! The plans on disk, `<shipper.dir>/shipments/<first>-<last>.json`; where segments carry the WAL's
+//! id in their names, so does the plan: `<first>-<last>-<id>.json`. A plan is written durably before
+//! the first byte of output and removed after the last segment is deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// What stands for `shipper_dir` with a WAL that is not the configured one: its LSNs are others.
+    /// What stands for `shipper_dir` with a WAL that is not the configured one: its LSNs are
+    /// others.
     pub fn dir_for(shipper_dir: &Path, identity: &Identity, is_own: bool) -> PathBuf {
         if is_own {
             return shipper_dir.to_owned();

@@ -8,11 +8,11 @@
 //!   and [`writable`] its bytes, [`codec`] compression, [`sequence_file`] the file around them
 //! - [`ship`] write, confirm, publish, delete; [`destination`] where to; [`quarantine`] what is
 //!   damaged; [`done`] which partitions are complete
-//! - [`worker`] the next shipment; [`attempts`] one shipment, tried until it is delivered, [`retry`]
-//!   when again; [`schedule`] some of them at the same time
+//! - [`worker`] the next shipment; [`attempts`] one shipment, tried until it is delivered,
+//!   [`retry`] when again; [`schedule`] some of them at the same time
 //! - [`daemon`] for ever; [`replay`] until there is none, [`dry_run`] what that would do
-//! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back; [`audit`] for
-//!   proving that nothing is missing
+//! - [`config`], [`check`], [`metrics`]; [`cat`] and [`show`] for reading output back; [`audit`]
+//!   for proving that nothing is missing
 
 pub mod access_log;
 pub mod attempts;

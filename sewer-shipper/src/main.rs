@@ -30,7 +30,8 @@ struct Arguments {
     /// With --replay: shows what would be shipped, and to where, and changes nothing
     #[arg(long, requires = "replay")]
     dry_run: bool,
-    /// Proves by LSN that every event is at the destination or on the local disk, and exits; 1 if not
+    /// Proves by LSN that every event is at the destination or on the local disk, and exits; 1 if
+    /// not
     #[arg(long, groups = ["mode", "on_a_wal"])]
     audit: bool,
     /// With --replay or --audit: the WAL of another node instead of the configured one

@@ -10,7 +10,7 @@ use sewer_ops::status::Report;
 use sewer_ops::supervisor::Supervised;
 
 use crate::backlog::{Totals, now_ms};
-use crate::plan::Plan;
+use crate::plan::{Losses, Plan};
 use crate::ship::ShipError;
 use crate::worker::Ended;
 
@@ -38,6 +38,7 @@ pub struct Metrics {
     shipped_files: IntCounter,
     shipped_bytes: IntCounter,
     lost_events: IntCounter,
+    uncounted_losses: IntCounter,
     quarantined_segments: IntCounter,
     retries: IntCounterVec,
     seen: Mutex<Seen>,
@@ -76,7 +77,7 @@ pub struct Delivered {
     /// Segments quarantined.
     pub quarantined: u64,
     /// Events lost to damage.
-    pub lost: u64,
+    pub losses: Losses,
 }
 
 impl Metrics {
@@ -137,7 +138,11 @@ impl Metrics {
             shipped_bytes: count("sewer_shipper_bytes_total", "Bytes of the files published."),
             lost_events: count(
                 "sewer_shipper_lost_events_total",
-                "Events lost to damage on the local disk.",
+                "Events known to be lost to damage on the local disk.",
+            ),
+            uncounted_losses: count(
+                "sewer_shipper_uncounted_losses_total",
+                "Damaged segments that lost events of which nothing tells how many.",
             ),
             quarantined_segments: count(
                 "sewer_shipper_quarantined_segments_total",
@@ -186,7 +191,9 @@ impl Metrics {
     pub fn shipped(&self, plan: &Plan) {
         self.shipped_events.inc_by(plan.records());
         self.shipped_segments.inc_by(plan.segments.len() as u64);
-        self.lost_events.inc_by(plan.lost());
+        let Losses { events, uncounted } = plan.losses();
+        self.lost_events.inc_by(events);
+        self.uncounted_losses.inc_by(uncounted);
         self.quarantined_segments.inc_by(plan.damaged.len() as u64);
     }
 
@@ -258,7 +265,10 @@ impl Metrics {
             bytes: self.shipped_bytes.get(),
             segments: self.shipped_segments.get(),
             quarantined: self.quarantined_segments.get(),
-            lost: self.lost_events.get(),
+            losses: Losses {
+                events: self.lost_events.get(),
+                uncounted: self.uncounted_losses.get(),
+            },
         }
     }
 
@@ -308,7 +318,8 @@ impl Report for Metrics {
             "shipped_segments": delivered.segments,
             "shipped_files": delivered.files,
             "shipped_bytes": delivered.bytes,
-            "lost_events": delivered.lost,
+            "lost_events": delivered.losses.events,
+            "uncounted_losses": delivered.losses.uncounted,
             "quarantined_segments": delivered.quarantined,
             "failing_since_ms": seen.failing.values().map(|failing| failing.since_ms).min(),
             "failing": failing,

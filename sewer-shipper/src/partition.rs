@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
+use sewer_wal::event::TIMESTAMPS_MS;
 
 /// Turns timestamps into partition directories.
 #[derive(Clone, Debug)]
@@ -28,9 +29,9 @@ impl Partitions {
         let escaped = |name: &str| name.replace('%', "%%");
         let filled =
             template.replace("%{host}", &escaped(host)).replace("%{wal_id}", &escaped(wal_id));
-        let mut partitions = Self { template: filled, timezone, last: None };
+        let partitions = Self { template: filled, timezone, last: None };
         let sample = partitions
-            .directory(0)
+            .of_second(0)
             .map_err(|e| format!("key `destination.path`: \"{template}\": {e}"))?;
         let sound = sample.starts_with('/')
             && sample[1..].split('/').all(|name| !name.is_empty() && name != "." && name != "..");
@@ -43,16 +44,20 @@ impl Partitions {
     }
 
     /// The directory of an event of that time.
-    ///
-    /// # Errors
-    /// If the template has a directive that does not exist, or if no calendar has the time.
-    pub fn directory(&mut self, timestamp_ms: i64) -> Result<&str, jiff::Error> {
+    pub fn directory(&mut self, timestamp_ms: i64) -> &str {
+        // No event is read that has another time.
+        let timestamp_ms = timestamp_ms.clamp(*TIMESTAMPS_MS.start(), *TIMESTAMPS_MS.end());
         let second = timestamp_ms.div_euclid(1000);
         if self.last.as_ref().is_none_or(|(last, _)| *last != second) {
-            let time = Timestamp::from_second(second)?.to_zoned(self.timezone.clone());
-            self.last = Some((second, strtime::format(&self.template, &time)?));
+            let directory = self.of_second(second);
+            self.last = Some((second, directory.expect("it was tried, and the calendar has it")));
         }
-        Ok(self.last.as_ref().map_or("", |(_, directory)| directory))
+        self.last.as_ref().map_or("", |(_, directory)| directory)
+    }
+
+    fn of_second(&self, second: i64) -> Result<String, jiff::Error> {
+        let time = Timestamp::from_second(second)?.to_zoned(self.timezone.clone());
+        strtime::format(&self.template, &time)
     }
 }
 
@@ -62,7 +67,7 @@ mod tests {
 
     fn directory(template: &str, timezone: &str, timestamp_ms: i64) -> String {
         let mut partitions = Partitions::new(template, timezone, "web-1", "00ff").unwrap();
-        partitions.directory(timestamp_ms).unwrap().to_owned()
+        partitions.directory(timestamp_ms).to_owned()
     }
 
     #[test]
@@ -78,6 +83,32 @@ mod tests {
         // 2023-10-29 in Berlin: 02:30 summer time, and an hour later 02:30 again.
         for timestamp_ms in [1_698_539_400_000, 1_698_543_000_000] {
             assert_eq!(directory("/%Y-%m-%d/%H", "Europe/Berlin", timestamp_ms), "/2023-10-29/02");
+        }
+    }
+
+    #[test]
+    fn every_time_that_an_event_can_have_has_a_directory_in_every_time_zone() {
+        let directives = (b'!'..=b'~').map(|byte| format!("/%{}", byte as char));
+        let templates: Vec<_> = directives
+            .filter(|template| Partitions::new(template, "UTC", "h", "i").is_ok())
+            .collect();
+        for known in ["/%Y", "/%y", "/%G", "/%g", "/%C", "/%j", "/%z", "/%s"] {
+            assert!(templates.iter().any(|template| template == known), "{known}");
+        }
+        let all = templates.concat();
+        let zones: Vec<_> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+        assert!(zones.len() > 400, "{zones:?}");
+        for zone in zones.iter().map(String::as_str).chain(["Etc/GMT+12", "Etc/GMT-14"]) {
+            let mut partitions = Partitions::new(&all, zone, "h", "i").unwrap();
+            let (first, last) = (*TIMESTAMPS_MS.start(), *TIMESTAMPS_MS.end());
+            for time in [first, first + 1, -1, 0, 4_102_444_800_000, last - 1, last] {
+                let directory = partitions.directory(time).to_owned();
+                assert!(directory.starts_with('/'), "{zone} at {time}: {directory}");
+            }
+            for (beyond, edge) in [(i64::MIN, first), (i64::MAX, last)] {
+                let edge = partitions.directory(edge).to_owned();
+                assert_eq!(partitions.directory(beyond), edge, "{zone}");
+            }
         }
     }
 

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 use sewer_wal::lsn::LSN_DIGITS;
-use sewer_wal::{Layout, Lsn, SegmentName, WalId};
+use sewer_wal::{Identity, Layout, Lsn, SegmentName, WalId, sealed};
 
-pub use self::segments::{DamageReport, DamagedSegment, PlanError};
-pub(crate) use self::segments::{directory, read_segment};
+pub use self::segments::{DamageReport, DamagedSegment, Losses, PlanError};
+pub(crate) use self::segments::{is_foreign, open_segment, read_events};
 
 use self::segments::{Records, Survey, survey, total};
 use crate::backlog::Waiting;
@@ -109,7 +109,12 @@ impl OutputPlan {
 ///
 /// # Errors
 /// [`PlanError`]; nothing was changed.
-pub fn make(layout: &Layout, run: &[Waiting], config: &Config) -> Result<Plan, PlanError> {
+pub fn make(
+    layout: &Layout,
+    identity: &Identity,
+    run: &[Waiting],
+    config: &Config,
+) -> Result<Plan, PlanError> {
     let destination = &config.destination;
     let first = run.first();
     let mut plan = Plan {
@@ -129,7 +134,7 @@ pub fn make(layout: &Layout, run: &[Waiting], config: &Config) -> Result<Plan, P
         outputs: Vec::new(),
         published: false,
     };
-    let survey = survey(layout, &plan)?;
+    let survey = survey(layout, &plan, &ends(layout, identity, run)?)?;
     plan.last_lsn = Lsn(survey.end.0.saturating_sub(1)).max(plan.first_lsn);
     plan.damaged = survey.damaged;
     let name = plan.output_name();
@@ -143,6 +148,26 @@ pub fn make(layout: &Layout, run: &[Waiting], config: &Config) -> Result<Plan, P
     };
     plan.outputs = survey.directories.into_iter().map(output).collect();
     Ok(plan)
+}
+
+/// Where each segment of a run ends: as its footer says, if that is sure, or where what is behind
+/// it begins, if anything tells.
+fn ends(
+    layout: &Layout,
+    identity: &Identity,
+    run: &[Waiting],
+) -> Result<Vec<Option<Lsn>>, PlanError> {
+    let bases = run.iter().skip(1).map(|next| Some(next.name.base)).chain([None]);
+    let ends = run.iter().zip(bases).map(|(segment, next)| {
+        let told = next.or(segment.sure_end());
+        if told.is_some() {
+            return Ok(told);
+        }
+        let (wal_id, name) = (segment.wal_id, segment.name);
+        sealed::next_base(layout, identity, wal_id, name)
+            .map_err(|cause| PlanError::Segment { name, cause })
+    });
+    ends.collect()
 }
 
 impl Plan {
@@ -177,8 +202,25 @@ impl Plan {
     }
 
     /// The events that are lost to damage.
-    pub fn lost(&self) -> u64 {
-        total(self.damaged.iter().map(DamagedSegment::lost))
+    pub fn losses(&self) -> Losses {
+        let losses = self.damaged.iter().map(DamagedSegment::losses);
+        Losses {
+            events: total(losses.clone().map(|losses| losses.events)),
+            uncounted: total(losses.map(|losses| losses.uncounted)),
+        }
+    }
+
+    /// Where each of its segments ends, by what was found when it was made.
+    fn ends(&self) -> Vec<Option<Lsn>> {
+        let mut ends: Vec<_> = self.segments.iter().skip(1).map(|next| Some(next.base)).collect();
+        let last = self.segments.last();
+        let losses = self.damaged.iter().filter(|segment| Some(&segment.name) == last);
+        let losses: Vec<_> = losses.flat_map(|segment| &segment.damage).collect();
+        let lost_to = losses.iter().filter_map(|damage| damage.last_lost_lsn).max();
+        let is_uncounted = losses.iter().any(|damage| damage.is_uncounted());
+        let end = self.last_lsn.max(lost_to.unwrap_or_default()).checked_plus(1);
+        ends.push(end.filter(|_| !is_uncounted));
+        ends
     }
 
     /// The plan for what its segments still hold after they were damaged: outputs already published
@@ -187,7 +229,7 @@ impl Plan {
     /// # Errors
     /// [`PlanError`] if a segment cannot be read to its end.
     pub fn amended(&self, layout: &Layout) -> Result<Self, PlanError> {
-        let Survey { mut directories, damaged, .. } = survey(layout, self)?;
+        let Survey { mut directories, damaged, .. } = survey(layout, self, &self.ends())?;
         let mut plan = Self { damaged, ..self.clone() };
         plan.outputs.retain_mut(|output| {
             let records = directories.remove(&output.directory);

@@ -60,6 +60,9 @@ async fn seal(dir: &Path) -> anyhow::Result<()> {
     let layout = Layout::new(dir);
     match tokio::task::spawn_blocking(move || seal_leftovers(&layout)).await? {
         Ok(report) => {
+            for note in &report.notes {
+                tracing::error!("{note}");
+            }
             for log in report.logs {
                 println!("sealed what the pixel left: LSN {}", log.range);
                 for damage in &log.damage {
@@ -111,13 +114,13 @@ async fn drain(
 fn summarise(worker: &Worker, left: Totals, took: Duration) {
     let done = worker.metrics().delivered();
     println!(
-        "shipped {} events in {} files ({}) in {:.1} s; {} segments quarantined, {} events lost to damage",
+        "shipped {} events in {} files ({}) in {:.1} s; {} segments quarantined, {}",
         done.events,
         done.files,
         ByteSize(done.bytes),
         took.as_secs_f64(),
         done.quarantined,
-        done.lost,
+        done.losses,
     );
     if left.set_aside > 0 {
         let dir = worker.sealed_dir().display().to_string();

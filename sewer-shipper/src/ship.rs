@@ -23,7 +23,7 @@ use crate::done::OpenPartitions;
 use crate::encode::{EncodeError, encode};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
-use crate::plan::{OutputPlan, Plan};
+use crate::plan::{OutputPlan, Plan, is_foreign};
 use crate::quarantine;
 
 /// How many chunks may wait between encoding and the destination.
@@ -289,17 +289,18 @@ impl Shipment {
         Ok(())
     }
 
-    /// Deletes the segments and then the plan.
+    /// Deletes the segments, unless their names are another WAL's by now, and then the plan.
     async fn delete(&mut self) -> Result<(), ShipError> {
         let (tools, plan) = (self.tools.clone(), Arc::clone(&self.plan));
         tokio::task::spawn_blocking(move || -> Result<(), ShipError> {
-            for segment in &plan.damaged {
+            let is_own = |name: &SegmentName| !is_foreign(&tools.layout, &plan, *name);
+            for segment in plan.damaged.iter().filter(|segment| is_own(&segment.name)) {
                 quarantine::quarantine(&tools.layout, &plan, segment)?;
             }
             if let Some(partitions) = &tools.open_partitions {
                 partitions.note(&plan)?;
             }
-            sealed::delete(&tools.layout, plan.segments.iter().copied())?;
+            sealed::delete(&tools.layout, plan.segments.iter().copied().filter(is_own))?;
             tools.journal.remove(&plan)?;
             Ok(())
         })

@@ -1,5 +1,5 @@
-//! One event as a line of tab-separated text, escaped as the text format of Postgres' `COPY` has it;
-//! `\N` for an absent field is Hive's, too.
+//! One event as a line of tab-separated text, escaped as the text format of Postgres' `COPY` has
+//! it; `\N` for an absent field is Hive's, too.
 //!
 //! ```text
 //! line  = timestamp, (TAB field) * 7     the fields in their order: ip … cookies

@@ -167,8 +167,8 @@ impl Worker {
         self.backlog.until_due(&self.config.roll, &self.claimed)
     }
 
-    /// The next shipment: one to be taken up, else one that is due; `force` makes all that is sealed
-    /// due. It has its segments until [`Self::ended`] is told of it.
+    /// The next shipment: one to be taken up, else one that is due; `force` makes all that is
+    /// sealed due. It has its segments until [`Self::ended`] is told of it.
     ///
     /// # Errors
     /// [`ShipError`]; nothing is lost.
@@ -225,10 +225,10 @@ impl Worker {
 
     /// Plans a run and writes the plan down.
     async fn plan(&self, run: Vec<Waiting>) -> Result<Plan, ShipError> {
-        let layout = self.tools.layout.clone();
+        let (layout, identity) = (self.tools.layout.clone(), self.backlog.identity().clone());
         let (config, journal) = (self.config.clone(), self.tools.journal.clone());
         tokio::task::spawn_blocking(move || {
-            let plan = plan::make(&layout, &run, &config).map_err(EncodeError::from)?;
+            let plan = plan::make(&layout, &identity, &run, &config).map_err(EncodeError::from)?;
             journal.store(&plan)?;
             Ok(plan)
         })

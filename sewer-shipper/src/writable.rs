@@ -9,9 +9,9 @@
 //! LongWritable = i64
 //! BytesWritable = length i32, bytes
 //! ```
-//! All integers are big-endian. A `VLong` is written in its shortest form; longer forms are read, as
-//! Hadoop reads them. Bytes that are no UTF-8 become U+FFFD in a Text, as Java decodes them.
-//! The codec does no I/O and never panics on any bytes.
+//! All integers are big-endian. A `VLong` is written in its shortest form; longer forms are read,
+//! as Hadoop reads them. Bytes that are no UTF-8 become U+FFFD in a Text, as Java decodes them. The
+//! codec does no I/O and never panics on any bytes.
 
 use std::borrow::Cow;
 use thiserror::Error;

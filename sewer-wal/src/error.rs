@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::event::EventError;
 use crate::identity::{SegmentName, WalId};
 use crate::lsn::Lsn;
 
@@ -87,16 +86,11 @@ pub enum WalError {
         /// The thing in the way.
         path: PathBuf,
     },
-    /// The log that is being written is no longer where it was made.
-    #[error(
-        "the WAL {} was removed, replaced or moved while it was in use: events acknowledged \
-         since its last segment was sealed are lost with it; put it back or make its parent, and \
-         restart",
-        dir.display()
-    )]
+    /// The log that is being written, or the lock, is no longer where it was made.
+    #[error("{} was removed, replaced or moved while the WAL was in use: events acknowledged since the last segment was sealed may be lost with it; put it back, or make the directory that held the WAL, and restart", path.display())]
     Removed {
-        /// The WAL's directory.
-        dir: PathBuf,
+        /// The file concerned.
+        path: PathBuf,
     },
     /// The file system has no direct I/O, and it was insisted on.
     #[error(
@@ -143,16 +137,6 @@ pub enum WalError {
     Encoding {
         /// The file concerned.
         path: PathBuf,
-    },
-    /// An event is intact, but this build cannot read it.
-    #[error("{}: event with LSN {lsn}: {source}", path.display())]
-    Event {
-        /// The segment.
-        path: PathBuf,
-        /// The event's number.
-        lsn: Lsn,
-        /// The reason.
-        source: EventError,
     },
     /// A batch is larger than one entry may be.
     #[error("a batch of {bytes} bytes is over the limit of {limit}")]

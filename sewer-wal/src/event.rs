@@ -22,6 +22,9 @@ const EVENT_VERSION: u8 = 1;
 /// they allocate for it.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
+/// The smallest encoded event: version, timestamp, field bits, and no extra fields.
+pub(crate) const EVENT_BYTES_MIN: usize = 1 + 8 + 1 + 2;
+
 /// The times that a calendar has, with room for every time zone: the years -9998 to 9998, in
 /// milliseconds since the Unix epoch.
 pub const TIMESTAMPS_MS: std::ops::RangeInclusive<i64> = -377_673_580_800_000..=253_339_228_800_000;
@@ -288,6 +291,13 @@ mod tests {
             \x01\0\x01m\x03\0\0\0GET";
         assert_eq!(bytes, golden);
         assert_eq!(Event::decode(golden), Ok(sample()));
+    }
+
+    #[test]
+    fn no_event_is_smaller_than_the_smallest() {
+        let mut bytes = Vec::new();
+        Event::default().encode(&mut bytes).unwrap();
+        assert_eq!(bytes.len(), EVENT_BYTES_MIN);
     }
 
     #[test]

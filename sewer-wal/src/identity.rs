@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ID       = id (16 hex digits), "\n", line*, "crc32c ", 8 hex digits, "\n"
-//! line     = "born <inode> <nanoseconds>\n"   of the file ID itself: another file is a copy
+//! line     = "born <inode> <nanoseconds>\n"   of the file ID itself: another file is a copy;
+//!                                            "-" where a file system has no times of birth
 //!          | "names own\n"                    segments carry the id in their names
 //!          | "earlier <id>\n"                 an identity that left segments or logs here; with
 //!                                            names of their own, first that of plain names
@@ -140,15 +141,16 @@ pub struct Identity {
     pub earlier: Vec<WalId>,
     /// Where LSNs go on, if the last process ended cleanly.
     pub next_lsn: Option<Lsn>,
-    /// The file itself, by inode and time of birth, if the file system tells both.
+    /// The file itself, by inode and, if the file system tells it, time of birth.
     pub(crate) born: Option<Birth>,
 }
 
-/// Tells a file from its copies: its inode, and its time of birth in nanoseconds since the epoch.
+/// Tells a file from its copies: its inode, and its time of birth in nanoseconds since the epoch, if
+/// the file system tells that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Birth {
     pub inode: u64,
-    pub nanoseconds: u64,
+    pub nanoseconds: Option<u64>,
 }
 
 /// The content of a file `ID`.
@@ -184,7 +186,8 @@ impl Identity {
             text.push('\n');
         };
         if let Some(Birth { inode, nanoseconds }) = self.born {
-            line(format_args!("born {inode} {nanoseconds}"));
+            let at = nanoseconds.map_or("-".to_owned(), |at| at.to_string());
+            line(format_args!("born {inode} {at}"));
         }
         if self.own_names {
             line(format_args!("names own"));
@@ -219,7 +222,11 @@ impl Identity {
             match line.split_once(' ')? {
                 ("born", birth) => {
                     let (inode, nanoseconds) = birth.split_once(' ')?;
-                    let (inode, nanoseconds) = (inode.parse().ok()?, nanoseconds.parse().ok()?);
+                    let inode = inode.parse().ok()?;
+                    let nanoseconds = match nanoseconds {
+                        "-" => None,
+                        at => Some(at.parse().ok()?),
+                    };
                     identity.born = Some(Birth { inode, nanoseconds });
                 }
                 ("names", "own") => identity.own_names = true,
@@ -242,7 +249,7 @@ mod tests {
             own_names: true,
             earlier: vec![WalId(1), WalId(2)],
             next_lsn: Some(Lsn(7)),
-            born: Some(Birth { inode: 12, nanoseconds: 34 }),
+            born: Some(Birth { inode: 12, nanoseconds: Some(34) }),
         }
     }
 
@@ -262,7 +269,8 @@ mod tests {
                      earlier 0000000000000002\nnext 7\n";
         assert!(text.starts_with(lines), "{text}");
         assert_eq!(Identity::decode(text.as_bytes()), IdContent::Sound(identity()));
-        let bare = Identity::new(WalId(3));
+        let born = Some(Birth { inode: 5, nanoseconds: None });
+        let bare = Identity { born, ..Identity::new(WalId(3)) };
         assert_eq!(Identity::decode(bare.encode().as_bytes()), IdContent::Sound(bare));
         for bit in 0..text.len() * 8 {
             let mut damaged = text.clone().into_bytes();

@@ -25,6 +25,9 @@ use crate::lsn::{LSN_DIGITS, parse_padded};
 /// The name of the one file of a log, as okaywal names the first of its own.
 const LOG_FILE: &str = "wal-1";
 
+/// What the name of a log in quarantine begins with.
+const QUARANTINED_LOG: &str = "log-";
+
 /// The paths of one WAL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -91,6 +94,12 @@ impl Layout {
         self.log_dir(number).join("copy")
     }
 
+    /// A name in `quarantine/` that the log of segment `number` has not had before.
+    pub(crate) fn new_quarantined_log(&self, number: u64) -> PathBuf {
+        let unique = rand::random::<u32>();
+        self.quarantine_dir().join(format!("{QUARANTINED_LOG}{number:0LSN_DIGITS$}-{unique:08x}"))
+    }
+
     /// The sealed segment of that name.
     #[must_use]
     pub fn sealed_file(&self, name: impl Into<SegmentName>) -> PathBuf {
@@ -112,7 +121,7 @@ impl Layout {
 
     /// The numbers of the logs in `active/`, ascending; empty if there is no such directory.
     pub fn log_numbers(&self) -> Result<Vec<u64>, WalError> {
-        names(&self.active_dir(), parse_padded)
+        names(&self.active_dir(), log_number)
     }
 
     /// The names of the segments in `sealed/`, in order; empty if there is no such directory.
@@ -121,8 +130,29 @@ impl Layout {
     }
 
     /// The names of the segments in `quarantine/`, in order.
-    pub(crate) fn quarantined_names(&self) -> Result<Vec<SegmentName>, WalError> {
+    pub fn quarantined_names(&self) -> Result<Vec<SegmentName>, WalError> {
         names(&self.quarantine_dir(), SegmentName::parse)
+    }
+
+    /// The names of the segments of which a report is in `quarantine/`, in order.
+    pub fn quarantine_reports(&self) -> Result<Vec<SegmentName>, WalError> {
+        let parse = |name: &str| {
+            let stem = name.strip_suffix(".json")?;
+            SegmentName::parse(&format!("{stem}.seg"))
+        };
+        names(&self.quarantine_dir(), parse)
+    }
+
+    /// The report beside the quarantined segment of that name.
+    #[must_use]
+    pub fn quarantine_report(&self, name: SegmentName) -> PathBuf {
+        self.quarantine_dir().join(name.to_string()).with_extension("json")
+    }
+
+    /// The logs in `quarantine/`, of which nothing could be read.
+    pub fn quarantined_logs(&self) -> Result<Vec<PathBuf>, WalError> {
+        let dir = self.quarantine_dir();
+        pick(&dir, |name| name.to_str()?.starts_with(QUARANTINED_LOG).then(|| dir.join(name)))
     }
 
     /// The paths in `sealed/` with names that no segment has.
@@ -132,8 +162,13 @@ impl Layout {
 
     /// The paths in `active/` with names that no log has.
     pub(crate) fn strangers_in_active(&self) -> Result<Vec<PathBuf>, WalError> {
-        strangers(&self.active_dir(), |name| parse_padded(name).is_some())
+        strangers(&self.active_dir(), |name| log_number(name).is_some())
     }
+}
+
+/// The number that a log's directory has; so many logs as would exhaust it there never are.
+fn log_number(name: &str) -> Option<u64> {
+    parse_padded(name).filter(|number| *number <= u64::from(u32::MAX) << 16)
 }
 
 fn names<T: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, WalError> {

@@ -3,10 +3,10 @@
 //! `LOCK` is flock'ed by the process that appends; the kernel lets go of it when that process ends,
 //! however it ends. `ID` is written by that process alone.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
@@ -37,12 +37,14 @@ pub(crate) enum Stored {
 pub(crate) fn load(layout: &Layout) -> Result<Stored, WalError> {
     let path = layout.id_file();
     let mut bytes = Vec::new();
-    let read = File::open(&path).and_then(|file| {
-        let data = file.metadata()?;
-        file.take(ID_BYTES_MAX).read_to_end(&mut bytes)?;
+    let read = fs::metadata(&path).and_then(|data| {
+        if data.is_file() {
+            File::open(&path)?.take(ID_BYTES_MAX).read_to_end(&mut bytes)?;
+        }
         Ok(data)
     });
     let data = match read {
+        Ok(data) if !data.is_file() => return Err(WalError::NotAFile { path }),
         Ok(data) => data,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Stored::Missing),
         Err(e) if is_bad_sector(&e) => return Ok(Stored::Damaged),
@@ -52,7 +54,7 @@ pub(crate) fn load(layout: &Layout) -> Result<Stored, WalError> {
         IdContent::Damaged => Stored::Damaged,
         IdContent::Old(id) => Stored::Old(id),
         IdContent::Sound(identity) => {
-            let is_copy = identity.born.zip(birth(&data)).is_some_and(|(then, now)| then != now);
+            let is_copy = identity.born.is_some_and(|born| is_other(born, birth(&data)));
             if is_copy { Stored::Copied(identity) } else { Stored::Sound(identity) }
         }
     })
@@ -66,20 +68,30 @@ pub(crate) fn is_copy(layout: &Layout) -> Result<bool, WalError> {
 /// Writes the file `ID` durably, in the place of what is there.
 pub(crate) fn store(layout: &Layout, identity: &Identity) -> Result<(), WalError> {
     write_durably_with(&layout.id_file(), |data| {
-        Identity { born: birth(data), ..identity.clone() }.encode()
+        Identity { born: Some(birth(data)), ..identity.clone() }.encode()
     })
 }
 
-fn birth(data: &Metadata) -> Option<Birth> {
-    let since_epoch = data.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let nanoseconds = u64::try_from(since_epoch.as_nanos()).ok()?;
-    Some(Birth { inode: data.ino(), nanoseconds })
+/// Whether a file is another one. Where a file system has no times of birth that cannot be told:
+/// there, inodes need not outlive a mount either.
+fn is_other(then: Birth, now: Birth) -> bool {
+    match (then.nanoseconds, now.nanoseconds) {
+        (None, None) => false,
+        _ => then != now,
+    }
+}
+
+fn birth(data: &Metadata) -> Birth {
+    let since_epoch = data.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let nanoseconds = since_epoch.and_then(|since| u64::try_from(since.as_nanos()).ok());
+    Birth { inode: data.ino(), nanoseconds }
 }
 
 /// The right to append to a WAL; held until dropped.
 #[derive(Debug)]
 pub struct WalLock {
-    _file: Flock<File>,
+    path: PathBuf,
+    file: Flock<File>,
 }
 
 impl WalLock {
@@ -108,8 +120,33 @@ impl WalLock {
         // Only for the message that a second process prints: nothing depends on it.
         file.set_len(0).context("truncate", &path)?;
         writeln!(file, "{}", std::process::id()).context("write", &path)?;
-        Ok(Self { _file: file })
+        let lock = Self { path, file };
+        // Removed between the two, it would keep nobody out.
+        lock.check_place()?;
+        Ok(lock)
     }
+
+    /// Whether the file that is locked is still the one under its name.
+    ///
+    /// # Errors
+    /// [`WalError::Removed`] if it is not, [`WalError::Io`] if that cannot be told.
+    pub(crate) fn check_place(&self) -> Result<(), WalError> {
+        let held = self.file.metadata().context("stat", &self.path)?;
+        check_place(&self.path, (held.dev(), held.ino()))
+    }
+}
+
+/// Whether the file with this device and inode is still the one of a WAL's under `path`.
+///
+/// # Errors
+/// [`WalError::Removed`] if it is not, [`WalError::Io`] if that cannot be told.
+pub(crate) fn check_place(path: &Path, file: (u64, u64)) -> Result<(), WalError> {
+    let is_there = match fs::metadata(path) {
+        Ok(data) => (data.dev(), data.ino()) == file,
+        Err(e) if e.kind() == ErrorKind::NotFound => false,
+        Err(e) => return Err(e).context("stat", path),
+    };
+    if is_there { Ok(()) } else { Err(WalError::Removed { path: path.to_path_buf() }) }
 }
 
 fn holder(path: &Path) -> Option<String> {

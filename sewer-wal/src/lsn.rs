@@ -30,7 +30,7 @@ impl Lsn {
     }
 
     /// The LSN that is `events` further on, unless it is over [`Self::MAX`].
-    const fn checked_plus(self, events: u64) -> Option<Self> {
+    pub const fn checked_plus(self, events: u64) -> Option<Self> {
         match self.0.checked_add(events) {
             Some(number) => Self::checked(number),
             None => None,

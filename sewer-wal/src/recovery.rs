@@ -8,20 +8,22 @@
 //! The time is that of the logs left in `active/`; sealed segments are not read, unless the newest
 //! one contradicts the logs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 
 use crate::batch::Batch;
 use crate::durable::sync_dir;
 use crate::error::{IoContext, WalError};
 use crate::format::footer::FOOTER_BYTES;
+use crate::format::header::LogHeader;
 use crate::identity::{Identity, WalId};
-use crate::layout::Layout;
+use crate::layout::{Layout, open_file};
 use crate::lock::{self, Stored};
 use crate::log::Engine;
 use crate::log::active::ActiveLog;
-use crate::log::summary::{LeftLog, summarise};
+use crate::log::summary::{LeftLog, LogSummary, summarise};
 use crate::lsn::{Lsn, LsnRange};
 use crate::reader::Damage;
+use crate::reader::window::is_bad_sector;
 use crate::seal::{quarantine_log, remove_log, seal};
 use crate::space::{SMALL_LOG_BYTES, room_for_log};
 use crate::succession::{self, Next};
@@ -83,11 +85,14 @@ pub(crate) fn recover(
 ) -> Result<Recovered, WalError> {
     sync_names(layout)?;
     let stored = lock::load(layout)?;
-    let mut left = read_logs(layout)?;
+    let mut notes = Vec::new();
+    let mut left = read_logs(layout, &mut notes)?;
+    name_logs_without_header(&mut left, &stored);
     report_lost_ends(&mut left);
-    let Next { identity, lsn: next_lsn, created, notes } =
+    let Next { identity, lsn: next_lsn, created, notes: decided } =
         succession::decide(layout, &stored, &left, purpose != Purpose::Seal)?;
-    let number = left.last().map_or(1, |left| left.number + 1);
+    notes.extend(decided);
+    let number = layout.log_numbers()?.last().map_or(1, |last| last + 1);
     left.retain(|log| is_ours(layout, &identity, log));
     let (log_bytes, min_free_bytes) = match purpose {
         Purpose::Append { log_bytes, min_free_bytes } => (log_bytes, min_free_bytes),
@@ -99,18 +104,22 @@ pub(crate) fn recover(
     }
     let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
     let mut log = None;
+    // A copy that is only sealed keeps its mark: whoever appends to it must see that it is one.
+    let is_kept =
+        next_lsn.is_none() || matches!(&stored, Stored::Copied(there) if there.id == identity.id);
+    // The identity before its first log, which nobody else may own; and once that tells the next
+    // LSN, without it, since that is no longer true with the first event.
+    let is_known = matches!(&stored, Stored::Sound(there) if is_same(there, &identity));
+    if !is_known && !is_kept {
+        lock::store(layout, &Identity { next_lsn, ..identity.clone() })?;
+    }
     if let Some(next_lsn) = next_lsn {
         let mut begun = ActiveLog::create(layout, &identity, engine, number, log_bytes)?;
         begin(&mut begun, next_lsn)?;
         log = Some(begun);
     }
-    // A copy keeps its mark: whoever appends to it must still see that it is one.
-    let is_stored = match &stored {
-        Stored::Sound(there) => Identity { born: None, ..there.clone() } == identity,
-        Stored::Copied(there) => there.id == identity.id,
-        _ => next_lsn.is_none(),
-    };
-    if !is_stored {
+    let is_stored = matches!(&stored, Stored::Sound(there) if is_known && there.next_lsn.is_none());
+    if !is_stored && !is_kept {
         lock::store(layout, &identity)?;
     }
     let (wal_id, logs) = (identity.id, Vec::new());
@@ -118,6 +127,12 @@ pub(crate) fn recover(
     let mut report = RecoveryReport { wal_id, created, notes, logs, next_lsn, engine };
     seal_left(layout, left, &mut report)?;
     Ok(Recovered { log, identity, report })
+}
+
+/// Whether two identities say the same, but for where LSNs go on.
+fn is_same(one: &Identity, other: &Identity) -> bool {
+    let of = |identity: &Identity| Identity { born: None, next_lsn: None, ..identity.clone() };
+    of(one) == of(other)
 }
 
 /// Gives a log its first batches: two empty ones, each on a block of its own, that carry the next
@@ -147,22 +162,43 @@ fn sync_names(layout: &Layout) -> Result<(), WalError> {
 ///
 /// Each is synced before it is read: a batch that a killed process wrote and did not sync is in the
 /// page cache and not on the disk, and must not count for the next LSN before it is on both.
-fn read_logs(layout: &Layout) -> Result<Vec<LeftLog>, WalError> {
+///
+/// A log that cannot be opened for a bad sector is put aside: were it left, and could it be read
+/// again later, its LSNs would come back.
+fn read_logs(layout: &Layout, notes: &mut Vec<String>) -> Result<Vec<LeftLog>, WalError> {
     for path in layout.strangers_in_active()? {
         tracing::warn!(path = %path.display(), "no log has this name; it is left alone");
     }
     let mut logs: Vec<LeftLog> = Vec::new();
     for number in layout.log_numbers()? {
         let log = layout.log_file(number);
-        let synced = File::open(&log).and_then(|file| file.sync_all()).context("sync", &log);
+        let synced = open_file(&log).and_then(|(file, _)| file.sync_all().context("sync", &log));
         let before = logs.last().and_then(|log| log.summary.range).map(|range| range.end);
         match synced.and_then(|()| summarise(layout, number, before)) {
             Ok(summary) => logs.push(LeftLog { number, summary }),
             Err(e) if e.is_not_found() => remove_log(layout, number)?,
+            Err(WalError::Io { source, .. }) if is_bad_sector(&source) => {
+                notes.push(put_aside(layout, number)?);
+            }
             Err(e) => return Err(e),
         }
     }
     Ok(logs)
+}
+
+/// A log of format 1 that has lost its header is that of the WAL, or of its neighbours.
+fn name_logs_without_header(left: &mut [LeftLog], stored: &Stored) {
+    let of_neighbours = left.iter().find_map(LeftLog::wal_id);
+    let id = match stored {
+        Stored::Old(id) => Some(*id),
+        Stored::Sound(identity) | Stored::Copied(identity) => Some(identity.id),
+        Stored::Missing | Stored::Damaged => of_neighbours,
+    };
+    for LeftLog { number, summary } in left {
+        if summary.range.is_some() && summary.header.is_none() {
+            summary.header = id.map(|id| LogHeader::of_v1(id, *number));
+        }
+    }
 }
 
 /// Where a log begins behind the end of the one before it, that one has lost its end: a batch is
@@ -180,15 +216,19 @@ fn report_lost_ends(left: &mut [LeftLog]) {
             let lost = LsnRange { first: range.end, end: begins };
             let offset = before.summary.data_end;
             before.summary.damage.push(Damage { offset, lost, reason: "the log's end is missing" });
-            before.summary.has_damaged_end = false;
+            before.summary.damaged_end = None;
             range.end = begins;
         }
     }
     for LeftLog { summary, .. } in left {
-        if let Some(range) = summary.range.filter(|_| summary.has_damaged_end) {
-            let reason = "a batch with a damaged header; how many events it had is not known";
-            let lost = LsnRange { first: range.end, end: range.end };
+        // Its LSNs are passed over, so that none is given to another event.
+        if let (Some(range), Some(events)) = (&mut summary.range, summary.damaged_end)
+            && let Some(end) = range.end.checked_plus(events)
+        {
+            let lost = LsnRange { first: range.end, end };
+            let reason = "a batch with a damaged header, of so many events at most";
             summary.damage.push(Damage { offset: summary.data_end, lost, reason });
+            range.end = end;
         }
     }
 }
@@ -209,7 +249,10 @@ fn is_ours(layout: &Layout, identity: &Identity, log: &LeftLog) -> bool {
 /// Frees what the logs have prepared and not used, so that a full disk has room for a new log: a
 /// spare goes whole, others lose their zeros.
 fn give_back(layout: &Layout, logs: &mut Vec<LeftLog>) -> Result<(), WalError> {
-    let is_spare = |log: &mut LeftLog| log.summary.range.is_none() && log.summary.torn_bytes == 0;
+    let is_spare = |log: &mut LeftLog| {
+        let LogSummary { range, torn_bytes, damage, .. } = &log.summary;
+        range.is_none() && *torn_bytes == 0 && damage.is_empty()
+    };
     for log in logs.extract_if(.., is_spare) {
         remove_log(layout, log.number)?;
     }
@@ -227,6 +270,16 @@ fn give_back(layout: &Layout, logs: &mut Vec<LeftLog>) -> Result<(), WalError> {
     Ok(())
 }
 
+/// Moves a log away of which nothing can be read; returns a sentence for the operator.
+fn put_aside(layout: &Layout, number: u64) -> Result<String, WalError> {
+    let path = quarantine_log(layout, number)?;
+    Ok(format!(
+        "nothing can be read of the log {number:020}: events recorded in it are lost, how many is \
+         not known; it is kept as {}",
+        path.display()
+    ))
+}
+
 /// Seals the logs that have events, removes those that never had any, and puts aside those of which
 /// nothing tells.
 fn seal_left(
@@ -238,14 +291,10 @@ fn seal_left(
     left.sort_by_key(|log| (log.summary.events().is_some(), log.number));
     for LeftLog { number, summary } in left {
         // A first batch that was never complete is nothing; any other trace may be of events.
-        let is_torn = summary.header.is_some() && !summary.has_damaged_end;
-        if summary.range.is_none() && summary.torn_bytes > 0 && !is_torn {
-            let path = quarantine_log(layout, number)?;
-            report.notes.push(format!(
-                "nothing can be read of the log {number:020}: events recorded in it are lost, how \
-                 many is not known; it is kept as {}",
-                path.display()
-            ));
+        let is_torn = summary.header.is_some() && summary.damaged_end.is_none();
+        let has_trace = !summary.damage.is_empty() || (summary.torn_bytes > 0 && !is_torn);
+        if summary.header_of_events().is_none() && (summary.events().is_some() || has_trace) {
+            report.notes.push(put_aside(layout, number)?);
             continue;
         }
         let sealed = match seal(layout, number, &summary) {

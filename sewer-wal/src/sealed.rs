@@ -114,29 +114,26 @@ pub fn next_base(
     wal_id: WalId,
     name: SegmentName,
 ) -> Result<Option<Lsn>, WalError> {
-    let dirs = [layout.sealed_dir(), layout.quarantine_dir()];
+    let is_behind = |lsn: &Lsn| *lsn > name.base;
+    let mut nearest = identity.next_lsn.filter(|_| wal_id == identity.id).filter(is_behind);
+    // Logs before segments: one that is sealed meanwhile is then seen twice, not missed.
+    for number in layout.log_numbers()? {
+        match first_lsn(&layout.log_file(number), wal_id) {
+            Ok(begins) => nearest = nearest.into_iter().chain(begins.filter(is_behind)).min(),
+            Err(error) => tracing::debug!(%error, "a log is not asked where it begins"),
+        }
+    }
     let mut names = [layout.sealed_names()?, layout.quarantined_names()?].concat();
-    names.retain(|next| next.base > name.base && next.wal_id.is_none_or(|named| named == wal_id));
+    names.retain(|next| is_behind(&next.base) && next.wal_id.is_none_or(|named| named == wal_id));
     names.sort_unstable_by_key(|next| next.base);
-    for next in names {
+    let dirs = [layout.sealed_dir(), layout.quarantine_dir()];
+    for next in names.into_iter().take_while(|next| nearest.is_none_or(|n| next.base < n)) {
         let mut paths = dirs.iter().map(|dir| dir.join(next.to_string()));
         if paths.any(|path| is_of_wal(path, next, identity, wal_id)) {
             return Ok(Some(next.base));
         }
     }
-    for number in layout.log_numbers()? {
-        let begins = match first_lsn(&layout.log_file(number), wal_id) {
-            Ok(begins) => begins,
-            Err(error) => {
-                tracing::debug!(%error, "a log is not asked where it begins");
-                continue;
-            }
-        };
-        if begins > Some(name.base) {
-            return Ok(begins);
-        }
-    }
-    Ok(identity.next_lsn.filter(|next| wal_id == identity.id && *next > name.base))
+    Ok(nearest)
 }
 
 /// Whether there is a segment of the WAL; one that cannot be read is taken at its name.
@@ -187,7 +184,7 @@ pub fn quarantine(layout: &Layout, name: SegmentName, report: &[u8]) -> Result<P
     let dir = layout.quarantine_dir();
     create_dir_durably(&dir)?;
     let target = dir.join(name.to_string());
-    write_durably(&target.with_extension("json"), report)?;
+    write_durably(&layout.quarantine_report(name), report)?;
     let path = layout.sealed_file(name);
     match fs::rename(&path, &target) {
         // Moved by an earlier run that was cut before it could go on.

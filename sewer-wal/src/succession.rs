@@ -63,12 +63,12 @@ pub(crate) fn decide(
                 None if is_to_append => {
                     begin(layout, all_ids(identity), left, &unknown_lsn(identity.id))
                 }
-                lsn => go_on(layout, identity.clone(), lsn, None),
+                lsn => Ok(go_on(identity.clone(), lsn, None)),
             }
         }
         Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
             let lsn = next_lsn(layout, *id, None, left)?;
-            go_on(layout, Identity::new(*id), lsn, None)
+            Ok(go_on(Identity::new(*id), lsn, None))
         }
         _ => {
             let problem = match stored {
@@ -82,11 +82,11 @@ pub(crate) fn decide(
             {
                 let id = identity.id;
                 let note = format!("{path} {problem}; the logs tell the WAL {id}, which goes on");
-                return go_on(layout, identity, Some(lsn), Some(note));
+                return Ok(go_on(identity, Some(lsn), Some(note)));
             }
             if !is_to_append {
                 let identity = look(layout)?.unwrap_or_else(|| Identity::new(WalId::random()));
-                return go_on(layout, identity, None, None);
+                return Ok(go_on(identity, None, None));
             }
             let nothing_left = layout.sealed_names()?.is_empty()
                 && left.iter().all(|log| log.summary.events().is_none());
@@ -191,16 +191,9 @@ fn all_ids(identity: &Identity) -> Vec<WalId> {
     without_doubles(first.into_iter().chain(identity.earlier.iter().copied()))
 }
 
-fn go_on(
-    layout: &Layout,
-    identity: Identity,
-    lsn: Option<Lsn>,
-    note: Option<String>,
-) -> Result<Next, WalError> {
-    // Once nothing of another identity is left, names need not tell the two apart.
-    let own_names = identity.own_names && has_plain_names(layout)?;
-    let identity = Identity { next_lsn: None, born: None, own_names, ..identity };
-    Ok(Next { identity, lsn, created: false, notes: note.into_iter().collect() })
+fn go_on(identity: Identity, lsn: Option<Lsn>, note: Option<String>) -> Next {
+    let identity = Identity { next_lsn: None, born: None, ..identity };
+    Next { identity, lsn, created: false, notes: note.into_iter().collect() }
 }
 
 fn has_plain_names(layout: &Layout) -> Result<bool, WalError> {

@@ -72,7 +72,7 @@ pub struct Wal {
     /// Why nothing more may be written.
     poisoned_by: Option<String>,
     /// Held to the end: fields drop in order, and the lock goes last.
-    _lock: WalLock,
+    lock: WalLock,
 }
 
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Wal {
             sealer,
             look_at: Instant::now() + PLACE_LOOK,
             poisoned_by: None,
-            _lock: lock,
+            lock,
         };
         wal.ask_for_spare(LOG_BYTES_MIN);
         Ok((wal, report))
@@ -187,7 +187,8 @@ impl Wal {
         self.attend()?;
         if Instant::now() >= self.look_at {
             self.look_at = Instant::now() + PLACE_LOOK;
-            self.current.log.check_place().map_err(|e| self.poison(e))?;
+            let placed = self.current.log.check_place().and_then(|()| self.lock.check_place());
+            placed.map_err(|e| self.poison(e))?;
         }
         if self.is_old()
             && let Some(log) = self.switch()
@@ -221,7 +222,7 @@ impl Wal {
     pub fn close(mut self) -> Result<(), WalError> {
         self.attend()?;
         if self.current.since.is_some() {
-            self.await_spare();
+            self.await_spare()?;
             let log = match self.switch() {
                 Some(log) => log,
                 None => self.switch_to_small_log()?,
@@ -322,16 +323,16 @@ impl Wal {
         Ok(())
     }
 
-    fn await_spare(&mut self) {
+    fn await_spare(&mut self) -> Result<(), WalError> {
         let deadline = Instant::now() + CLOSE_PATIENCE;
         while matches!(self.spare, Spare::Asked(_)) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.sealer.wait(left) {
-                // A log that cannot be sealed now is sealed by the next open.
-                Some(done) => drop(self.take(done)),
+                Some(done) => self.take(done)?,
                 None => break,
             }
         }
+        Ok(())
     }
 
     /// For a clean stop without a spare: a log that holds nothing but the next LSN.

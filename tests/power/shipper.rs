@@ -18,7 +18,7 @@ use sewer_test_support::lossyfs::{Image, LossyFs, Moment, Op, Rules, Survival, a
 use sewer_test_support::random::Random;
 use sewer_test_support::shipper::Shipper;
 use sewer_test_support::sweep;
-use sewer_wal::{Batch, Event, Layout, Wal, WalOptions, sealed};
+use sewer_wal::{Batch, Engine, Event, Layout, Wal, WalOptions, sealed};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
@@ -44,6 +44,7 @@ fn image() -> Image {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path().join("wal"));
     let options = WalOptions {
+        engine: Engine::Auto,
         segment_bytes: 64 << 10,
         roll_interval: Duration::from_hours(1),
         min_free_bytes: 0,

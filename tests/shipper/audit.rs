@@ -1,5 +1,5 @@
-//! `sewer-shipper --audit` says that every event is accounted for exactly when it is, and names what
-//! is not by its LSN.
+//! `sewer-shipper --audit` says that every event is accounted for exactly when it is, and names
+//! what is not by its LSN.
 
 #[allow(dead_code)] // Made for the damage tests; only the node itself is needed here.
 use std::fs;

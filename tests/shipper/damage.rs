@@ -1,12 +1,13 @@
-//! Damage from the disk to the destination: whatever is flipped, missing, doubled or in the way, what
-//! is intact arrives once, what is lost is named, nothing is deleted unread, and the rest goes on.
+//! Damage from the disk to the destination: whatever is flipped, missing, doubled or in the way,
+//! what is intact arrives once, what is lost is named, nothing is deleted unread, and the rest goes
+//! on.
 //!
 //! Bits that no CRC covers, and what that means:
 //! - In a *sealed* segment there are none: the footer's CRC-32 is over every byte before it.
-//! - In an *active* log, the marks and entry ids of a batch and its padding are under no CRC. A flipped
-//!   mark or id costs the batch, a flipped bit of the padding nothing.
-//! - The header of the *last* batch tells how many events it has. Where that is what is damaged, the
-//!   batch is dropped, which is said, and its LSNs are given again.
+//! - In an *active* log, the marks and entry ids of a batch and its padding are under no CRC. A
+//!   flipped mark or id costs the batch, a flipped bit of the padding nothing.
+//! - The header of the *last* batch tells how many events it has. Where that is what is damaged,
+//!   the batch is dropped, which is said, and its LSNs are given again.
 
 mod files;
 
@@ -15,12 +16,13 @@ use std::fs;
 
 use crate::node::{Node, append, append_of};
 use bytesize::ByteSize;
+use sewer_shipper::plan::Losses;
 use sewer_wal::reader::Kind;
 use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Lsn, SegmentReader};
 
-/// One bit of every byte, each time another one; all eight with `SEWERTEST_EVERY_BIT=1`, which takes
-/// about a minute.
+/// One bit of every byte, each time another one; all eight with `SEWERTEST_EVERY_BIT=1`, which
+/// takes about a minute.
 fn bits(bytes: std::ops::Range<usize>) -> Vec<usize> {
     let every = std::env::var_os("SEWERTEST_EVERY_BIT").is_some();
     let chosen = |bit: &usize| every || bit % 8 == bit / 8 % 8;
@@ -30,7 +32,7 @@ fn bits(bytes: std::ops::Range<usize>) -> Vec<usize> {
 /// The same of those bytes that say something, or stand near some that do, and of some of the rest.
 fn telling_bits(content: &[u8]) -> Vec<usize> {
     let near = |at: usize| content[at.saturating_sub(9)..content.len().min(at + 10)].iter();
-    let telling = |at: &usize| at % 997 == 0 || near(*at).any(|byte| *byte != 0);
+    let telling = |at: &usize| at.is_multiple_of(997) || near(*at).any(|byte| *byte != 0);
     (0..content.len()).filter(telling).flat_map(|at| bits(at..at + 1)).collect()
 }
 
@@ -61,7 +63,8 @@ fn assert_only_its_batch_is_lost(mut node: Node, bits: &[usize], batch_events: u
         let mut all: Vec<_> = shipped.lsns.iter().chain(&lost).copied().collect();
         all.sort_unstable();
         assert_eq!(all, (0..7).collect::<Vec<_>>(), "{what}: lost {lost:?}");
-        assert_eq!(shipped.counted.lost, lost.len() as u64, "{what}");
+        let losses = Losses { events: lost.len() as u64, uncounted: 0 };
+        assert_eq!(shipped.counted.losses, losses, "{what}");
         assert_eq!((shipped.counted.quarantined, node.left()), (1, 0), "{what}");
     }
 }
@@ -87,7 +90,8 @@ fn any_flipped_bit_of_a_segment_sealed_as_it_was_written_costs_its_batch() {
     assert!(segment.len() > 8192 + 5 * 61_440, "it is not compact");
     // What an event has in the middle is as good as any.
     let filler = [b'x'; 20];
-    let tells = |bit: &usize| !segment[bit / 8..].starts_with(&filler) || bit / 8 % 501 == 0;
+    let tells =
+        |bit: &usize| !segment[bit / 8..].starts_with(&filler) || (bit / 8).is_multiple_of(501);
     let bits: Vec<_> = telling_bits(&segment).into_iter().filter(tells).collect();
     assert_only_its_batch_is_lost(node, &bits, 1);
     println!("{} bits of a segment as it was written", bits.len());
@@ -143,8 +147,8 @@ fn any_flipped_bit_of_an_active_log_costs_its_batch_and_the_pixel_starts() {
     println!("{} bits of an active log, {dropped} of them in the last batch's header", bits.len());
 }
 
-/// Whatever is flipped in the log that a clean stop leaves, or in `ID`, the other one tells both the
-/// identity and the next LSN.
+/// Whatever is flipped in the log that a clean stop leaves, or in `ID`, the other one tells both
+/// the identity and the next LSN.
 #[test]
 fn a_flipped_bit_where_the_next_lsn_is_kept_changes_neither_it_nor_the_identity() {
     let node = Node::with_segments(&[&[1, 2]]);

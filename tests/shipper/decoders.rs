@@ -1,6 +1,6 @@
 //! Every decoder on arbitrary bytes and on what was written and then damaged: it ends, it does not
-//! panic, it gives back what was written and nothing else. The fuzz targets in `tests/fuzz` look for
-//! longer, by the same functions.
+//! panic, it gives back what was written and nothing else. The fuzz targets in `tests/fuzz` look
+//! for longer, by the same functions.
 
 mod formats;
 mod properties;
@@ -97,8 +97,8 @@ fn compression() -> impl Strategy<Value = Compression> {
     proptest::sample::select(&Compression::ALL[..])
 }
 
-/// The row that `--cat` must print of an event. `access-log` has neither absent fields nor extra ones,
-/// and a hash that is its own matter; `tsv` has no extra ones.
+/// The row that `--cat` must print of an event. `access-log` has neither absent fields nor extra
+/// ones, and a hash that is its own matter; `tsv` has no extra ones.
 fn row(format: Format, event: &Event<'_>) -> Map<String, Value> {
     let text = |bytes: &[u8]| Value::from(String::from_utf8_lossy(bytes).into_owned());
     let absent = if format == Format::AccessLog { Value::from("") } else { Value::Null };

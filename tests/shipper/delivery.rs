@@ -18,7 +18,7 @@ use sewer_shipper::destination::{
 };
 use sewer_shipper::journal::Journal;
 use sewer_shipper::metrics::Metrics;
-use sewer_shipper::plan;
+use sewer_shipper::plan::{self, Losses};
 use sewer_shipper::ship::{ShipError, Shipment, Tools};
 use sewer_wal::{Batch, Engine, Event, Identity, Layout, Wal, WalOptions, sealed};
 
@@ -178,7 +178,7 @@ impl Node {
         backlog.refresh().unwrap();
         let run = backlog.due(&self.config.roll, &BTreeSet::new(), true).unwrap();
         assert!(run.len() > 1, "the shipment spans segments");
-        let plan = plan::make(&self.layout, &run, &self.config).unwrap();
+        let plan = plan::make(&self.layout, &self.identity, &run, &self.config).unwrap();
         assert_eq!(plan.outputs.len(), 2);
         tools.journal.store(&plan).unwrap();
         Shipment::new(plan, true, tools)
@@ -318,7 +318,7 @@ async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() 
     bytes[at] ^= 0x80;
     fs::write(&victim.path, bytes).unwrap();
     let mut shipment = node.plan(node.tools(&script));
-    assert_eq!(shipment.plan().lost(), 1);
+    assert_eq!(shipment.plan().losses(), Losses { events: 1, uncounted: 0 });
     shipment.run().await.unwrap();
     let delivered = node.delivered();
     assert_eq!(delivered.len() as u64, EVENTS - 1);
@@ -331,35 +331,47 @@ async fn a_damaged_segment_is_quarantined_after_its_good_events_are_delivered() 
     assert_eq!(report["damage"][0]["first_lost_lsn"], victim.name.base.0, "{report}");
 }
 
-/// Damage that comes between the first output and the second takes one event of the second.
+/// Damage that comes between the first output and the second takes one event of the second, or all
+/// of a segment, whose end nothing but the plan tells.
 #[tokio::test]
 async fn a_shipment_damaged_after_a_part_is_published_delivers_the_rest() {
-    let node = Node::new();
-    // Writing the second output fails: after create, write, close and the calls of publishing.
-    let script = Script::failing_at(10);
-    let mut shipment = node.plan(node.tools(&script));
-    while script.calls.load(Ordering::SeqCst) <= 10 {
-        shipment.run().await.unwrap_err();
-    }
-    let published = |shipment: &Shipment| -> Vec<bool> {
-        shipment.plan().outputs.iter().map(|output| output.published.is_some()).collect()
-    };
-    assert_eq!(published(&shipment), [true, false]);
-    let victim = sealed::list(&node.layout).unwrap()[1].clone();
-    let number = (victim.name.base.0 | 1).to_string();
-    let mut bytes = fs::read(&victim.path).unwrap();
-    let at = bytes.windows(number.len()).position(|w| w == number.as_bytes()).unwrap();
-    bytes[at] ^= 0x80;
-    fs::write(&victim.path, bytes).unwrap();
+    for is_whole in [false, true] {
+        let node = Node::new();
+        // Writing the second output fails: after create, write, close and the calls of publishing.
+        let script = Script::failing_at(10);
+        let mut shipment = node.plan(node.tools(&script));
+        while script.calls.load(Ordering::SeqCst) <= 10 {
+            shipment.run().await.unwrap_err();
+        }
+        let published = |shipment: &Shipment| -> Vec<bool> {
+            shipment.plan().outputs.iter().map(|output| output.published.is_some()).collect()
+        };
+        assert_eq!(published(&shipment), [true, false]);
+        let victim = sealed::list(&node.layout).unwrap()[1].clone();
+        let number = (victim.name.base.0 | 1).to_string();
+        let mut bytes = fs::read(&victim.path).unwrap();
+        if is_whole {
+            bytes.fill(0);
+        } else {
+            let at = bytes.windows(number.len()).position(|w| w == number.as_bytes()).unwrap();
+            bytes[at] ^= 0x80;
+        }
+        fs::write(&victim.path, bytes).unwrap();
+        fs::remove_dir_all(node.layout.active_dir()).unwrap();
 
-    let mut restarted = node.take_up(node.tools(&script)).unwrap();
-    let error = restarted.run().await.unwrap_err();
-    assert!(error.is_changed(), "{error}");
-    assert!(!restarted.reconsider().await.unwrap(), "a part is published, so the plan stays");
-    restarted.run().await.unwrap();
-    let delivered = node.delivered();
-    assert_eq!(delivered.len() as u64, EVENTS - 1);
-    assert!(!delivered.contains_key(&number) && delivered.values().all(|&count| count == 1));
-    assert!(node.layout.quarantine_dir().join(victim.path.file_name().unwrap()).exists());
-    assert!(node.take_up(node.tools(&script)).is_none());
+        let mut restarted = node.take_up(node.tools(&script)).unwrap();
+        let error = restarted.run().await.unwrap_err();
+        assert!(error.is_changed(), "{error}");
+        assert!(!restarted.reconsider().await.unwrap(), "a part is published, so the plan stays");
+        let lost = if is_whole { EVENTS / 2 } else { 1 };
+        assert_eq!(restarted.plan().losses(), Losses { events: lost, uncounted: 0 });
+        restarted.run().await.unwrap();
+        let delivered = node.delivered();
+        // Half of what was in the segment had been published before.
+        let missing = if is_whole { EVENTS / 4 } else { 1 };
+        assert_eq!(delivered.len() as u64, EVENTS - missing);
+        assert!(!delivered.contains_key(&number) && delivered.values().all(|&count| count == 1));
+        assert!(node.layout.quarantine_dir().join(victim.path.file_name().unwrap()).exists());
+        assert!(node.take_up(node.tools(&script)).is_none());
+    }
 }

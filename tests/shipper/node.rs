@@ -12,10 +12,13 @@ use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
 use sewer_shipper::schedule::{self, Until};
 use sewer_shipper::worker::Worker;
-use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalOptions, sealed};
+use sewer_test_support::shipper::Shipper;
+use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalOptions, look_up_identity, sealed};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
 const OPTIONS: WalOptions = WalOptions {
     segment_bytes: 512 << 10,
@@ -116,12 +119,31 @@ impl Node {
         let errors = stats["last_error"].as_str().map(str::to_owned).into_iter().collect();
         let set_aside = stats["set_aside"].as_array().unwrap();
         let set_aside = set_aside.iter().map(|why| why.as_str().unwrap().to_owned()).collect();
-        let plans = fs::read_dir(self.config.shipper.dir.join("shipments")).unwrap().count();
-        assert_eq!(plans, 0, "a plan is left");
+        assert_eq!(self.plans(), 0, "a plan is left");
+        Shipped { lsns: self.lsns(), counted: worker.metrics().delivered(), set_aside, errors }
+    }
+
+    /// The LSNs of the rows at the destination, sorted.
+    pub fn lsns(&self) -> Vec<u64> {
         let mut lsns = Vec::new();
         collect(&self.out(), &mut lsns);
         lsns.sort_unstable();
-        Shipped { lsns, counted: worker.metrics().delivered(), set_aside, errors }
+        lsns
+    }
+
+    /// The shipper as a process, on this node's WAL, destination and directory.
+    pub fn shipper(&self, sets: &[&str]) -> Shipper {
+        fs::create_dir_all(self.out()).unwrap();
+        let sets: Vec<_> = sets.iter().copied().chain(["shipper.host=h"]).collect();
+        Shipper::new(BINARY, self.dir.path(), &self.config.destination.uri, &sets)
+    }
+
+    /// Removes whatever tells where LSNs go on: the logs, and what a clean stop has noted in `ID`.
+    pub fn forget_next_lsn(&self) {
+        let id = look_up_identity(&self.layout).unwrap().unwrap().id;
+        fs::remove_dir_all(self.layout.active_dir()).unwrap();
+        fs::create_dir(self.layout.active_dir()).unwrap();
+        fs::write(self.layout.id_file(), format!("{id}\n")).unwrap();
     }
 
     /// The LSNs that the report beside a quarantined segment names as lost.
@@ -144,6 +166,11 @@ impl Node {
     pub fn is_quarantined(&self, base: u64) -> bool {
         let name = self.sealed(base).file_name().unwrap().to_owned();
         self.layout.quarantine_dir().join(name).exists()
+    }
+
+    /// The shipments that are not finished.
+    pub fn plans(&self) -> usize {
+        fs::read_dir(self.config.shipper.dir.join("shipments")).unwrap().count()
     }
 
     /// The segments still to be shipped.

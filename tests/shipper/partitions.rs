@@ -1,5 +1,6 @@
-//! Each event is in the directory of its own time, exactly once, whatever the segments and shipments
-//! that it came in: across hours, midnight, leap days, and the days on which clocks are changed.
+//! Each event is in the directory of its own time, exactly once, whatever the segments and
+//! shipments that it came in: across hours, midnight, leap days, and the days on which clocks are
+//! changed.
 //!
 //! The tables say which directory each stretch of time belongs to. They were made by another
 //! implementation of the time zone database than the shipper's.

@@ -187,7 +187,9 @@ fn a_newest_log_that_is_zeroed_takes_no_lsn_back() {
     assert_eq!((report.wal_id, report.next_lsn), (old, Some(Lsn(5))), "ID has noted it");
     // After a crash nothing has noted it; the events of the log are lost with it.
     let (_dir, layout, old) = wal(false);
-    logs(&layout).iter().for_each(|log| zero(log));
+    for log in logs(&layout) {
+        zero(&log);
+    }
     let (_, report) = Wal::open(layout, OPTIONS).unwrap();
     anew(&report, old, "nothing tells where the LSNs");
 }

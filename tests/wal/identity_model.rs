@@ -88,7 +88,7 @@ impl Model {
         self.notes += report.notes.len();
         for _ in 0..random.below(6) {
             let mut batch = Batch::default();
-            for _ in 0..1 + random.below(3) {
+            for _ in 0..=random.below(3) {
                 let number = self.next.to_string();
                 let path = Some(number.as_bytes());
                 batch

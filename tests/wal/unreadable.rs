@@ -12,7 +12,7 @@ use sewer_test_support::sweep;
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Engine, Event, Layout, SegmentReader, Wal, WalId, WalOptions, sealed};
 
-use crate::common::{batch_of, options, wal_dir};
+use crate::common::{batch_of, options};
 
 const BLOCK: u64 = 4096;
 
@@ -55,7 +55,9 @@ fn batches(path: &Path, kind: Kind) -> Vec<Placed> {
 
 /// A WAL as a crash leaves it: two segments, of which one is compact, a log with events, a spare.
 fn scene(engine: Engine) -> Scene {
-    let (_dir, layout) = wal_dir();
+    // Made where it is looked at: elsewhere it would be a copy, and begin a new identity.
+    let fs = LossyFs::mount(&Image::default(), Rules::Strict).unwrap();
+    let layout = Layout::new(fs.path());
     let mut next = 0;
     for life in 0..3 {
         let (mut wal, _) = Wal::open(layout.clone(), options(engine)).unwrap();

@@ -1,6 +1,6 @@
-//! `BZip2Codec`: a buffer is one bzip2 stream. Hadoop always takes the largest block size; here it is
-//! the smallest that holds the buffer, which gives blocks of the same density and spares both sides
-//! most of the memory.
+//! `BZip2Codec`: a buffer is one bzip2 stream. Hadoop always takes the largest block size; here it
+//! is the smallest that holds the buffer, which gives blocks of the same density and spares both
+//! sides most of the memory.
 
 use super::{CodecError, expect_end, read_bounded};
 use ::bzip2::bufread::BzDecoder;

@@ -9,8 +9,8 @@ use ::zstd::zstd_safe::{CParameter, compress_bound};
 
 const LEVEL: i32 = 3;
 
-/// The most memory, as a power of two, that a frame may ask for to be read: 8 MiB. Frames of level 3
-/// ask for 2 MiB at most, those of level 19 for 8 MiB.
+/// The most memory, as a power of two, that a frame may ask for to be read: 8 MiB. Frames of level
+/// 3 ask for 2 MiB at most, those of level 19 for 8 MiB.
 const WINDOW_LOG_MAX: u32 = 23;
 
 /// Keeps the tables of the library.

@@ -58,3 +58,24 @@ pub(super) mod one {
         Written::deserialize(deserializer).map(SegmentName::from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sewer_wal::WalId;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Names(#[serde(with = "super")] Vec<SegmentName>);
+
+    #[test]
+    fn plain_names_are_numbers_and_others_are_text() {
+        let with_id = SegmentName { wal_id: Some(WalId(0xab)), base: Lsn(5) };
+        let names = Names(vec![Lsn(0).into(), with_id]);
+        let text = serde_json::to_string(&names).unwrap();
+        assert_eq!(text, "[0,\"00000000000000000005-00000000000000ab.seg\"]");
+        assert_eq!(serde_json::from_str::<Names>(&text).unwrap(), names);
+        for wrong in ["[\"5.seg\"]", "[-1]", "[9223372036854775808]", "[null]"] {
+            assert!(serde_json::from_str::<Names>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,15 +1,18 @@
 //! The segments of a plan: what they hold, what is damaged in them, and which of their events are
 //! lost.
+//!
+//! How many events a segment had is told by its footer, by the segment behind it, or by the log.
+//! What none of them tells is not taken for nothing: such a loss is *uncounted*.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sewer_wal::reader::{Damage, Item, Kind};
-use sewer_wal::{Event, Layout, Lsn, SegmentName, SegmentReader, WalError, WalId};
+use sewer_wal::{Event, Layout, Lsn, LsnRange, SegmentName, SegmentReader, WalError};
 use thiserror::Error;
 
 use super::{Plan, names};
-use crate::partition::Partitions;
 
 /// A segment of the shipment that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,15 +27,38 @@ pub struct DamagedSegment {
 }
 
 impl DamagedSegment {
-    /// How many of its events are lost.
-    pub fn lost(&self) -> u64 {
-        total(self.damage.iter().map(DamageReport::lost))
+    /// What of it is lost.
+    pub fn losses(&self) -> Losses {
+        Losses {
+            events: total(self.damage.iter().filter_map(DamageReport::range).map(LsnRange::count)),
+            uncounted: self.damage.iter().any(DamageReport::is_uncounted).into(),
+        }
     }
 }
 
 /// The sum of figures that come from a disk.
 pub(super) fn total(counts: impl Iterator<Item = u64>) -> u64 {
     counts.fold(0, u64::saturating_add)
+}
+
+/// Events that are lost to damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// How many are known to be lost.
+    pub events: u64,
+    /// In how many segments there are more, and nothing tells how many.
+    pub uncounted: u64,
+}
+
+impl fmt::Display for Losses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, uncounted } = self;
+        write!(f, "{events} events lost to damage")?;
+        if *uncounted > 0 {
+            write!(f, ", and in {uncounted} segments an unknown number more")?;
+        }
+        Ok(())
+    }
 }
 
 /// One place of damage, as it goes into the report beside the quarantined segment.
@@ -44,7 +70,7 @@ pub struct DamageReport {
     pub reason: String,
     /// The first LSN that is lost with it.
     pub first_lost_lsn: Option<Lsn>,
-    /// The last LSN that is lost with it.
+    /// The last LSN that is lost with it; none although there is a first one if nothing tells.
     pub last_lost_lsn: Option<Lsn>,
 }
 
@@ -61,10 +87,33 @@ impl From<Damage> for DamageReport {
 }
 
 impl DamageReport {
-    /// How many events are lost here.
-    pub fn lost(&self) -> u64 {
-        let ends = self.first_lost_lsn.zip(self.last_lost_lsn);
-        ends.map_or(0, |(first, last)| last.plus(1).since(first))
+    /// The loss of everything from an LSN on, as much as there was.
+    pub(crate) fn uncounted(offset: u64, first: Lsn) -> Self {
+        let reason = "the segment's end is missing, and nothing tells where that was".to_owned();
+        Self { offset, reason, first_lost_lsn: Some(first), last_lost_lsn: None }
+    }
+
+    /// The LSNs that are known to be lost here.
+    pub(crate) fn range(&self) -> Option<LsnRange> {
+        let (first, last) = self.first_lost_lsn.zip(self.last_lost_lsn)?;
+        Some(LsnRange { first, end: last.checked_plus(1)? }).filter(|range| !range.is_empty())
+    }
+
+    /// Whether events are lost here, and nothing tells how many.
+    pub fn is_uncounted(&self) -> bool {
+        self.first_lost_lsn.is_some() && self.last_lost_lsn.is_none()
+    }
+}
+
+/// The LSNs that are lost: "7", "7..=9", or "7 and up" where nothing tells how many.
+impl fmt::Display for DamageReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.first_lost_lsn, self.last_lost_lsn) {
+            (Some(first), Some(last)) if first == last => write!(f, "{first}"),
+            (Some(first), Some(last)) => write!(f, "{first}..={last}"),
+            (Some(first), None) => write!(f, "{first} and up"),
+            (None, _) => f.write_str("none"),
+        }
     }
 }
 
@@ -79,7 +128,7 @@ pub enum PlanError {
         /// Why.
         cause: WalError,
     },
-    /// The path template does not work for an event.
+    /// The path template of the plan does not work.
     #[error("{0}")]
     Path(String),
 }
@@ -88,7 +137,7 @@ pub enum PlanError {
 pub(super) struct Survey {
     pub directories: BTreeMap<String, Records>,
     pub damaged: Vec<DamagedSegment>,
-    /// The LSN after the last one.
+    /// The LSN after the last one, be it read or lost.
     pub end: Lsn,
 }
 
@@ -98,15 +147,21 @@ pub(super) struct Records {
     pub last_timestamp_ms: i64,
 }
 
-pub(super) fn survey(layout: &Layout, plan: &Plan) -> Result<Survey, PlanError> {
+/// Reads the segments of a plan. `ends` has for each the LSN behind its last event, as far as
+/// something else than its own footer tells.
+pub(super) fn survey(
+    layout: &Layout,
+    plan: &Plan,
+    ends: &[Option<Lsn>],
+) -> Result<Survey, PlanError> {
     let (mut directories, mut damaged) = (BTreeMap::<String, Records>::new(), Vec::new());
     let mut partitions = plan.partitions()?;
-    let mut end = plan.first_lsn;
-    for &name in &plan.segments {
-        let (mut events, mut damage) = (0, Vec::new());
-        let mut count = |_, event: Event<'_>| -> Result<(), PlanError> {
+    let mut survey_end = plan.first_lsn;
+    for (&name, &end) in plan.segments.iter().zip(ends) {
+        let (mut events, mut damage) = (0, Vec::<DamageReport>::new());
+        let mut count = |event: Event<'_>| -> Result<(), PlanError> {
             events += 1;
-            let directory = directory(&mut partitions, &event)?;
+            let directory = partitions.directory(event.timestamp_ms);
             let last_timestamp_ms = event.timestamp_ms;
             if let Some(records) = directories.get_mut(directory) {
                 records.count += 1;
@@ -117,57 +172,90 @@ pub(super) fn survey(layout: &Layout, plan: &Plan) -> Result<Survey, PlanError> 
             }
             Ok(())
         };
-        let segment = (name, plan.wal_id);
-        end = end.max(read_segment(layout, segment, &mut count, |d| damage.push(d.into()))?);
+        let mut reader = open_segment(layout, plan, name)?.expecting_end(end);
+        read_events(&mut reader, name, &mut count, |found| damage.push(found.into()))?;
+        let read_end = reader.next_lsn().unwrap_or(name.base);
+        if reader.footer().is_none() && end.is_none() {
+            damage.push(DamageReport::uncounted(reader.data_end(), read_end));
+        }
+        let lost = damage.iter().filter_map(|damage| damage.last_lost_lsn);
+        let lost_end = lost.filter_map(|last| last.checked_plus(1)).max();
+        survey_end = survey_end.max(read_end).max(lost_end.unwrap_or_default());
         if !damage.is_empty() {
             damaged.push(DamagedSegment { name, events, damage });
         }
     }
-    Ok(Survey { directories, damaged, end })
+    Ok(Survey { directories, damaged, end: survey_end })
 }
 
-/// Calls `on_event` for each intact event of a sealed segment, in order, and `on_damage` for each
-/// damage; returns the LSN after the last one.
+/// Opens a sealed segment of a plan.
 ///
 /// # Errors
-/// [`PlanError::Segment`] if it cannot be read to its end or belongs to another WAL, and whatever
-/// `on_event` says.
-pub(crate) fn read_segment<E: From<PlanError>>(
+/// [`PlanError::Segment`] if it cannot be opened, or if it is another WAL's.
+pub(crate) fn open_segment(
     layout: &Layout,
-    (name, wal_id): (SegmentName, WalId),
-    on_event: &mut impl FnMut(Lsn, Event<'_>) -> Result<(), E>,
-    mut on_damage: impl FnMut(Damage),
-) -> Result<Lsn, E> {
+    plan: &Plan,
+    name: SegmentName,
+) -> Result<SegmentReader, PlanError> {
     let path = layout.sealed_file(name);
-    let unreadable = |cause| PlanError::Segment { name, cause };
-    let mut reader = SegmentReader::open(&path, Kind::Sealed).map_err(unreadable)?;
-    if let Some(found) = reader.header().map(|h| h.wal_id).filter(|found| *found != wal_id) {
-        let cause = WalError::ForeignSegment { path, found, expected: wal_id };
-        return Err(PlanError::Segment { name, cause }.into());
-    }
-    while let Some(item) = reader.next_item().map_err(unreadable)? {
+    let open = || {
+        let reader = SegmentReader::open(&path, Kind::Sealed)?;
+        // A footer of format 1 may be what is damaged.
+        let footer = reader.footer().filter(|footer| footer.version > 1);
+        let told = reader.header().map(|header| header.wal_id);
+        match told.or(footer.map(|footer| footer.wal_id)) {
+            Some(found) if found != plan.wal_id => {
+                let expected = plan.wal_id;
+                Err(WalError::ForeignSegment { path: path.clone(), found, expected })
+            }
+            _ => Ok(reader),
+        }
+    };
+    open().map_err(|cause| PlanError::Segment { name, cause })
+}
+
+/// Whether another WAL has come to use a name of the plan since it was made.
+pub(crate) fn is_foreign(layout: &Layout, plan: &Plan, name: SegmentName) -> bool {
+    let opened = open_segment(layout, plan, name);
+    matches!(opened, Err(PlanError::Segment { cause: WalError::ForeignSegment { .. }, .. }))
+}
+
+/// Calls `on_event` for each intact event of a segment, in order, and `on_damage` for each damage.
+///
+/// # Errors
+/// [`PlanError::Segment`] if it cannot be read to its end, and whatever `on_event` says.
+pub(crate) fn read_events<E: From<PlanError>>(
+    reader: &mut SegmentReader,
+    name: SegmentName,
+    on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
+    mut on_damage: impl FnMut(Damage),
+) -> Result<(), E> {
+    while let Some(item) = reader.next_item().map_err(|cause| PlanError::Segment { name, cause })? {
         match item {
             Item::Damage(damage) => on_damage(damage),
             Item::Batch(batch) => {
-                for (lsn, bytes) in batch.events() {
-                    let event = Event::decode(bytes)
-                        .map_err(|source| WalError::Event { path: path.clone(), lsn, source })
-                        .map_err(unreadable)?;
-                    on_event(lsn, event)?;
+                for (_, bytes) in batch.events() {
+                    on_event(Event::decode(bytes).expect("others come as damage"))?;
                 }
             }
         }
     }
-    Ok(reader.next_lsn().unwrap_or(name.base))
+    Ok(())
 }
 
-/// The partition directory of an event.
-pub(crate) fn directory<'a>(
-    partitions: &'a mut Partitions,
-    event: &Event<'_>,
-) -> Result<&'a str, PlanError> {
-    let timestamp_ms = event.timestamp_ms;
-    partitions
-        .directory(timestamp_ms)
-        .map_err(|e| PlanError::Path(format!("directory for timestamp {timestamp_ms}: {e}")))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_nothing_counts_is_not_none() {
+        let report = DamageReport::uncounted(99, Lsn(7));
+        assert_eq!(report.to_string(), "7 and up");
+        let name = SegmentName::from(Lsn(5));
+        let segment = DamagedSegment { name, events: 2, damage: vec![report] };
+        let losses = segment.losses();
+        assert_eq!(losses, Losses { events: 0, uncounted: 1 });
+        let told = "0 events lost to damage, and in 1 segments an unknown number more";
+        assert_eq!(losses.to_string(), told);
+    }
 }

@@ -38,8 +38,8 @@ enum Layout {
     Blocks(Box<Block>),
 }
 
-/// The current block, decompressed. Invariant: the lengths not yet read are `count` `VInts` each, and
-/// their sums are what is left of keys and values.
+/// The current block, decompressed. Invariant: the lengths not yet read are `count` `VInts` each,
+/// and their sums are what is left of keys and values.
 #[derive(Default)]
 struct Block {
     count: usize,

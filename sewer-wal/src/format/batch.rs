@@ -11,9 +11,11 @@ use crate::lsn::{Lsn, LsnRange};
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// The data of a batch header before the lengths of the events.
-const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4;
+pub(super) const FIXED_BYTES: usize = 16 + 8 + 8 + 8 + 4 + 4 + 4;
+/// The flag of a batch with an event that may fill a sector with zeros.
+const HAS_ZEROS: u32 = 1;
 /// Where the batch header's data begins.
-const HEADER_AT: usize = ENTRY_HEAD + 5;
+pub(super) const HEADER_AT: usize = ENTRY_HEAD + 5;
 /// Where the salt stands in a batch, for those who search for one.
 pub(crate) const SALT_AT: usize = HEADER_AT;
 
@@ -24,7 +26,7 @@ pub(crate) const BATCH_OVERHEAD: usize = ENTRY_HEAD + CHUNK_OVERHEAD + FIXED_BYT
 pub(crate) const EVENT_OVERHEAD: usize = CHUNK_OVERHEAD + 4;
 
 /// The bytes that a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(super) const SECTOR: usize = 512;
 
 /// The length of a batch in a file of the given form, if it takes `bytes` without padding.
 pub(crate) fn length_in(form: Form, bytes: usize) -> usize {
@@ -48,7 +50,7 @@ pub(crate) fn padding_in(form: Form, bytes: usize) -> Option<usize> {
 }
 
 /// The CRC-32C of so many zeros, fewer than two blocks.
-fn crc_of_zeros(length: usize) -> u32 {
+pub(super) fn crc_of_zeros(length: usize) -> u32 {
     use std::sync::LazyLock;
     static CRCS: LazyLock<Vec<u32>> = LazyLock::new(|| {
         let next = |crc: &u32| Some(crc32c::crc32c_append(*crc, &[0]));
@@ -69,6 +71,22 @@ pub(crate) struct BatchPlace {
     pub first: Lsn,
     /// The id of the batch's entry.
     pub id: u64,
+    pub flags: u32,
+}
+
+/// The flags of a batch with these events.
+pub(crate) fn flags_of<'a>(mut events: impl Iterator<Item = &'a [u8]>) -> u32 {
+    if events.any(has_zeros) { HAS_ZEROS } else { 0 }
+}
+
+/// Whether an event has as many zeros in a row as a sector: each such run holds one of every 512th
+/// byte.
+fn has_zeros(event: &[u8]) -> bool {
+    let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|&&b| b == 0).count();
+    (SECTOR - 1..event.len())
+        .step_by(SECTOR)
+        .filter(|&at| event[at] == 0)
+        .any(|at| zeros(&mut event[..at].iter().rev()) + zeros(&mut event[at..].iter()) >= SECTOR)
 }
 
 /// Fills in the data of a batch header: `lengths` are those of the encoded events of a batch that
@@ -85,6 +103,7 @@ pub(crate) fn put_header(
     out.put(&place.offset.to_le_bytes());
     out.put(&place.base.0.to_le_bytes());
     out.put(&place.first.0.to_le_bytes());
+    out.put(&place.flags.to_le_bytes());
     out.put(&narrow(length).to_le_bytes());
     out.put(&narrow(lengths.len()).to_le_bytes());
     for length in lengths {
@@ -92,6 +111,10 @@ pub(crate) fn put_header(
     }
     debug_assert_eq!(out.at, out.bytes.len());
 }
+
+/// The largest batch header, with what stands before it: a batch has room for so many events.
+pub(crate) const HEADER_BYTES_MAX: usize =
+    HEADER_AT + header_bytes(BATCH_BYTES_MAX / EVENT_OVERHEAD) + 4;
 
 /// The length of a batch header's data.
 pub(crate) const fn header_bytes(events: usize) -> usize {
@@ -173,17 +196,17 @@ pub(crate) fn parse_batch(
     slots.clear();
     let header = parse_header(bytes, salt)?;
     let (fixed, lengths) = header.split_at(FIXED_BYTES);
-    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
+    let u32_at = |at: usize| u32::from_le_bytes(*fixed[at..].first_chunk().expect("52 bytes"));
     let id = u64::from_le_bytes(*bytes[1..].first_chunk().expect("the header follows the id"));
     let lsn_at = |at: usize| {
-        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("48 bytes"));
+        let number = u64::from_le_bytes(*fixed[at..].first_chunk().expect("52 bytes"));
         Lsn::checked(number).ok_or(NoEntry::Invalid("LSN out of range"))
     };
     if fixed[16..24] != offset.to_le_bytes() {
         return Err(NoEntry::Invalid("batch of another place"));
     }
     let (base, first) = (lsn_at(24)?, lsn_at(32)?);
-    let (length, count) = (u32_at(40) as usize, u32_at(44) as usize);
+    let (flags, length, count) = (u32_at(40), u32_at(44) as usize, u32_at(48) as usize);
     if lengths.len() != 4 * count {
         return Err(NoEntry::Invalid("count of a batch"));
     }
@@ -205,7 +228,8 @@ pub(crate) fn parse_batch(
         slots.push(Slot::of(bytes, start..end, crc));
         at = end + 4;
     }
-    Ok(Entry { id, base: Some(base), range, length, compact_bytes })
+    let zeros_are_torn = form == Form::Log && flags & HAS_ZEROS == 0;
+    Ok(Entry { id, base: Some(base), range, length, compact_bytes, zeros_are_torn })
 }
 
 /// The data of the batch header at the start of `bytes`, once it is sure to be one of this log.
@@ -231,162 +255,4 @@ fn parse_header(bytes: &[u8], salt: Salt) -> Result<&[u8], NoEntry> {
         return Err(NoEntry::Invalid("CRC of the batch header"));
     }
     Ok(data)
-}
-
-/// Whether the last batch of a log, with events that are not intact, was torn while it was written
-/// and not damaged since: then sectors that never reached the disk are the zeros of a new log.
-pub(crate) fn is_torn(batch: &[u8], slots: &[Slot]) -> bool {
-    let is_zero = |sector: usize| {
-        let start = sector * SECTOR;
-        batch[start..(start + SECTOR).min(batch.len())].iter().all(|&byte| byte == 0)
-    };
-    slots.iter().filter(|slot| slot.flaw.is_some()).any(|slot| {
-        (slot.start / SECTOR..=(slot.end + 3).min(batch.len() - 1) / SECTOR).any(is_zero)
-    })
-}
-
-/// Whether what stands behind the last batch of a log is a batch whose head, in one sector, is
-/// damaged: sectors reach the disk whole or not at all, so that it is not torn. `bytes` begins
-/// with it, and `id` is that of its entry.
-pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
-    let Some(sector) = bytes.get(..SECTOR) else { return false };
-    if sector.iter().all(|&byte| byte == 0) {
-        return false;
-    }
-    let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
-    let u32_at = |at: usize| u32::from_le_bytes(*sector[at..].first_chunk().expect("512 bytes"));
-    let length = u32_at(ENTRY_HEAD + 1) as usize;
-    let count = u32_at(HEADER_AT + FIXED_BYTES - 4) as usize;
-    if !sector.starts_with(&head) || length != header_bytes(count) {
-        return true;
-    }
-    // Of one with so many events that its header takes several sectors, some may be missing.
-    let Some((data, rest)) = sector[HEADER_AT..].split_at_checked(length) else { return false };
-    let crc = rest.first_chunk().map(|crc| u32::from_le_bytes(*crc));
-    crc.is_some_and(|crc| crc32c::crc32c(data) != crc)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SALT: Salt = Salt([0x5a; 16]);
-
-    fn event(text: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        crate::Event { cookies: Some(text), ..crate::Event::default() }.encode(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn batch(form: Form, events: &[Vec<u8>]) -> Vec<u8> {
-        let data: usize = events.iter().map(Vec::len).sum();
-        let unpadded = BATCH_OVERHEAD + events.len() * EVENT_OVERHEAD + data;
-        let mut bytes = vec![0xee; length_in(form, unpadded)];
-        let events = events.iter().map(Vec::as_slice);
-        let place = BatchPlace { salt: SALT, offset: 9, base: Lsn(3), first: Lsn(5), id: 7 };
-        assert_eq!(put_batch(&mut bytes, form, place, unpadded, events), bytes.len());
-        bytes
-    }
-
-    #[test]
-    fn the_bytes_are_those_of_the_drawing() {
-        let (a, b) = (event(b"a"), event(b""));
-        let bytes = batch(Form::Log, &[a.clone(), b.clone()]);
-        assert_eq!(bytes.len(), BLOCK);
-        let length = |data: &[u8]| u32::try_from(data.len()).unwrap().to_le_bytes();
-        let header = [&[0x5a; 16][..], b"\x09\0\0\0\0\0\0\0"].concat();
-        let header =
-            [&header[..], b"\x03\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\0\x10\0\0\x02\0\0\0"].concat();
-        let header = [&header[..], &length(&a), &length(&b)].concat();
-        let mut golden = b"\x01\x07\0\0\0\0\0\0\0".to_vec();
-        let used = 9 + 9 + header.len() + 9 + a.len() + 9 + b.len() + 1;
-        let zeros = vec![0; BLOCK - used - 9];
-        for data in [&header, &a, &b, &zeros] {
-            golden.push(2);
-            golden.extend_from_slice(&length(data));
-            golden.extend_from_slice(data);
-            golden.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
-        }
-        golden.push(3);
-        assert!(bytes == golden);
-        assert_eq!(used, BATCH_OVERHEAD + 2 * EVENT_OVERHEAD + a.len() + b.len());
-        assert_eq!(batch(Form::Compact, &[a, b]).len(), used);
-    }
-
-    #[test]
-    fn zeros_have_the_crc_that_is_kept_for_them() {
-        for length in [0, 1, 7, 8, 4095, BLOCK, 2 * BLOCK - 1] {
-            assert_eq!(crc_of_zeros(length), crc32c::crc32c(&vec![0; length]), "{length}");
-        }
-    }
-
-    #[test]
-    fn a_batch_ends_on_a_block_whatever_its_events_take() {
-        for length in 3900..4200 {
-            let bytes = batch(Form::Log, &[event(&vec![b'x'; length])]);
-            assert_eq!(bytes.len() % BLOCK, 0, "{length}");
-            let mut slots = Vec::new();
-            let entry = parse_batch(9, &bytes, SALT, Form::Log, &mut slots).unwrap();
-            assert_eq!((entry.id, entry.length), (7, bytes.len()));
-            assert_eq!(slots[0].flaw, None);
-        }
-    }
-
-    #[test]
-    fn a_batch_is_read_whole_or_not_at_all() {
-        let bytes = batch(Form::Compact, &[event(b"a"), event(b"")]);
-        let mut slots = Vec::new();
-        let entry = parse_batch(9, &bytes, SALT, Form::Compact, &mut slots).unwrap();
-        assert_eq!((entry.id, entry.base), (7, Some(Lsn(3))));
-        assert_eq!(entry.range, LsnRange::new(Lsn(5), 2));
-        for cut in 0..bytes.len() {
-            let cut = &bytes[..cut];
-            assert_eq!(
-                parse_batch(9, cut, SALT, Form::Compact, &mut slots),
-                Err(NoEntry::Incomplete)
-            );
-        }
-    }
-
-    #[test]
-    fn in_another_place_it_is_no_batch() {
-        let bytes = batch(Form::Compact, &[event(b"a")]);
-        for place in [0, 8, 10, 9 + BLOCK as u64] {
-            let found = parse_batch(place, &bytes, SALT, Form::Compact, &mut Vec::new());
-            assert_eq!(found, Err(NoEntry::Invalid("batch of another place")));
-        }
-    }
-
-    #[test]
-    fn without_the_salt_it_is_no_batch() {
-        let bytes = batch(Form::Compact, &[event(b"a")]);
-        for bit in 0..128 {
-            let mut salt = SALT;
-            salt.0[bit / 8] ^= 1 << (bit % 8);
-            let found = parse_batch(9, &bytes, salt, Form::Compact, &mut Vec::new());
-            assert_eq!(found, Err(NoEntry::Invalid("no batch of this log")));
-        }
-    }
-
-    /// No flipped bit moves an event, or costs another than the one that it is in.
-    #[test]
-    fn a_flipped_bit_costs_its_event_or_the_batch() {
-        let events = [event(b"a"), event(b"bc"), event(b"")];
-        let bytes = batch(Form::Compact, &events);
-        let mut slots = Vec::new();
-        for bit in 9 * 8..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            if parse_batch(9, &damaged, SALT, Form::Compact, &mut slots).is_err() {
-                assert!(bit / 8 < HEADER_AT + header_bytes(3) + 4, "bit {bit}");
-                continue;
-            }
-            let flawed = slots.iter().filter(|slot| slot.flaw.is_some()).count();
-            assert!(flawed <= 1, "bit {bit}");
-            for (slot, event) in slots.iter().zip(&events) {
-                let data = &damaged[slot.start..slot.end];
-                assert!(slot.flaw.is_some() || data == event, "bit {bit}");
-            }
-        }
-    }
 }

@@ -185,6 +185,11 @@ impl LogHeader {
             .ok_or(HeaderError::NotALog)
     }
 
+    /// The header of a log of format 1.
+    pub(crate) fn of_v1(wal_id: WalId, segment: u64) -> Self {
+        Self { wal_id, segment, descriptor: None }
+    }
+
     /// A header with the salt that its footer repeats, for a segment whose own is damaged.
     pub(crate) fn of_footer(wal_id: WalId, salt: Salt, form: Form) -> Self {
         let descriptor = Some(Descriptor { salt, form, own_names: false });

@@ -17,8 +17,8 @@
 //!
 //! batch    = the entry with id 2, 3 …: batch header, event*, padding?
 //! batch header = chunk: salt [16], offset of the batch in the file u64, first LSN of the log u64,
-//!                       first LSN of the batch u64, batch bytes u32, event count u32,
-//!                       length u32 of each event
+//!                       first LSN of the batch u64, flags u32 (1: an event has 512 zeros in a row),
+//!                       batch bytes u32, event count u32, length u32 of each event
 //! event    = chunk: the event, encoded
 //! padding  = chunk of zeros, in a log only: there each batch begins and ends on a block of 4096
 //! ```
@@ -35,8 +35,11 @@
 //! Format 1 ([`v1`]) has neither; it is read, and no longer written.
 
 pub(crate) mod batch;
+#[cfg(test)]
+mod batch_tests;
 pub(crate) mod footer;
 pub(crate) mod header;
+pub(crate) mod torn;
 pub(crate) mod v1;
 
 use std::ops::Range;
@@ -115,6 +118,8 @@ pub(crate) struct Entry {
     pub length: usize,
     /// Its length in bytes without padding.
     pub compact_bytes: usize,
+    /// Whether a sector of zeros within its events never reached the disk.
+    pub zeros_are_torn: bool,
 }
 
 /// Why no batch was read.

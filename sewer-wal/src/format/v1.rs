@@ -54,7 +54,14 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Result<Entry, NoEntry> {
     let (start, end, crc) = cursor.chunk(HEADER_BYTES)?;
     let header = &bytes[start..end];
     let range = decode_header(header, crc32c::crc32c(header) == crc)?;
-    Ok(Entry { id, base: None, range, length: cursor.at, compact_bytes: cursor.at })
+    Ok(Entry {
+        id,
+        base: None,
+        range,
+        length: cursor.at,
+        compact_bytes: cursor.at,
+        zeros_are_torn: false,
+    })
 }
 
 fn decode_header(data: &[u8], intact: bool) -> Result<LsnRange, NoEntry> {

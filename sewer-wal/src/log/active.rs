@@ -15,12 +15,13 @@ use crate::batch::{BATCH_BYTES_MAX, Batch};
 use crate::durable::{create_dir_durably, sync_dir};
 use crate::error::{IoContext, WalError};
 use crate::event::widen;
-use crate::format::batch::{BatchPlace, length_in};
+use crate::format::batch::{BatchPlace, flags_of, length_in};
 use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::format::{LOG_START, Salt};
 use crate::identity::Identity;
 use crate::layout::Layout;
+use crate::lock;
 use crate::lsn::{Lsn, LsnRange};
 
 /// The zeros, in bytes, that the CRC of a log may be counted over before it is given up: such a log
@@ -102,7 +103,8 @@ impl ActiveLog {
         debug_assert!(unpadded <= BATCH_BYTES_MAX, "the caller checks the size of a batch");
         let id = self.last_entry_id + 1;
         let base = self.range.map_or(first, |range| range.first);
-        let place = BatchPlace { salt: self.salt, offset: self.bytes, base, first, id };
+        let flags = flags_of(batch.events());
+        let place = BatchPlace { salt: self.salt, offset: self.bytes, base, first, id, flags };
         let written = self.writer.append(place, batch).context("append to", &self.path)?;
         let length = length_in(Form::Log, unpadded) as u64;
         self.last_entry_id = id;
@@ -142,14 +144,7 @@ impl ActiveLog {
     /// # Errors
     /// [`WalError::Removed`] if it is not, [`WalError::Io`] if that cannot be told.
     pub(crate) fn check_place(&self) -> Result<(), WalError> {
-        let root = self.path.ancestors().nth(3).unwrap_or(&self.path);
-        let removed = || WalError::Removed { dir: root.to_path_buf() };
-        match fs::metadata(&self.path) {
-            Ok(data) if (data.dev(), data.ino()) == self.file => Ok(()),
-            Ok(_) => Err(removed()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(removed()),
-            Err(e) => Err(e).context("stat", &self.path),
-        }
+        lock::check_place(&self.path, self.file)
     }
 
     /// Ends it: what it holds, to be sealed. Nothing of that need be read again, for all of it has
@@ -160,7 +155,7 @@ impl ActiveLog {
             range: self.range,
             damage: Vec::new(),
             torn_bytes: 0,
-            has_damaged_end: false,
+            damaged_end: None,
             timestamps: self.timestamps,
             data_end: self.bytes,
             compact_end: COMPACT_START as u64 + self.compact_bytes,

@@ -60,7 +60,7 @@ fn batches() -> Vec<Batch> {
 
 /// The place of a batch in a log whose first LSN is 258.
 fn place(id: u64, offset: u64, first: Lsn) -> BatchPlace {
-    BatchPlace { salt: SALT, offset, base: Lsn(258), first, id }
+    BatchPlace { salt: SALT, offset, base: Lsn(258), first, id, flags: 0 }
 }
 
 /// The bytes of a log with these batches, by the drawing.
@@ -98,10 +98,10 @@ fn every_engine_writes_the_bytes_of_the_drawing() {
     let batches = batches();
     let drawn = drawn(&batches);
     assert_eq!(&drawn[LOG_START..LOG_START + 9], b"\x01\x02\0\0\0\0\0\0\0");
-    let (third, header) = (&drawn[LOG_START + 2 * BLOCK..], 16 + 8 + 8 + 8 + 4 + 4 + 4);
-    assert_eq!(&third[..14], b"\x01\x04\0\0\0\0\0\0\0\x02\x34\0\0\0", "the batch of one event");
+    let (third, header) = (&drawn[LOG_START + 2 * BLOCK..], 16 + 8 + 8 + 8 + 4 + 4 + 4 + 4);
+    assert_eq!(&third[..14], b"\x01\x04\0\0\0\0\0\0\0\x02\x38\0\0\0", "the batch of one event");
     let lsns = b"\0\x40\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0";
-    let index = b"\0\x10\0\0\x01\0\0\0\x13\0\0\0";
+    let index = b"\0\0\0\0\0\x10\0\0\x01\0\0\0\x13\0\0\0";
     assert_eq!(third[14..14 + header], [&[0xa5; 16][..], lsns, index].concat());
     for engine in engines() {
         // Prepared for all of it, and for next to nothing: then the log grows.

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::error::{IoContext, WalError};
 use crate::event::{Event, widen};
-use crate::format::LOG_START;
-use crate::format::batch::is_damaged_header;
+use crate::format::batch::{BATCH_BYTES_MAX, HEADER_BYTES_MAX};
 use crate::format::footer::{FOOTER_BYTES, Footer};
 use crate::format::header::{COMPACT_START, LogHeader};
+use crate::format::torn::{events_in_damaged, is_damaged_header};
+use crate::format::{BLOCK, LOG_START};
 use crate::identity::WalId;
 use crate::layout::Layout;
 use crate::lsn::{Lsn, LsnRange};
@@ -25,8 +26,9 @@ pub(crate) struct LogSummary {
     pub damage: Vec<Damage>,
     /// The bytes behind the last complete batch up to the last that is not zero or not readable.
     pub torn_bytes: u64,
-    /// Whether a batch that was complete stands behind the last one that can be read.
-    pub has_damaged_end: bool,
+    /// The LSNs that a damaged batch behind the last one that can be read has taken, at most; `None`
+    /// if there is no such batch, or one that was never complete.
+    pub damaged_end: Option<u64>,
     pub timestamps: Option<(i64, i64)>,
     /// The end of the last complete batch, in bytes from the start of the file.
     pub data_end: u64,
@@ -89,15 +91,17 @@ pub(crate) fn summarise(
         }
     }
     let header = reader.header();
-    // Without a header nothing is read; what there is begins where a log has its first batch.
-    let from = if header.is_some() { reader.data_end() } else { LOG_START as u64 };
-    let (torn_bytes, has_damaged_end) = what_follows(&path, from, reader.next_entry_id())?;
+    // Without a header nothing may be read, and anything behind it may have been events.
+    let has_data = header.is_some() || reader.data_end() > 0;
+    let from = if has_data { reader.data_end() } else { COMPACT_START as u64 };
+    let (torn_bytes, damaged_end) = what_follows(&path, from, reader.next_entry_id())?;
+    let is_proven = header.is_some_and(|header| header.descriptor.is_some());
     Ok(LogSummary {
         header,
         range: base.zip(end).map(|(first, end)| LsnRange { first, end }),
         damage,
         torn_bytes,
-        has_damaged_end: has_damaged_end && header.is_some_and(|h| h.descriptor.is_some()),
+        damaged_end: damaged_end.filter(|_| is_proven),
         timestamps,
         data_end: reader.data_end(),
         compact_end,
@@ -105,13 +109,24 @@ pub(crate) fn summarise(
     })
 }
 
-/// The bytes behind `data_end` up to the last that is neither zero nor a footer's, and whether they
-/// begin with a damaged batch, which would have this id.
-fn what_follows(path: &Path, data_end: u64, entry_id: u64) -> Result<(u64, bool), WalError> {
+/// The bytes behind `data_end` up to the last that is neither zero, nor a footer's, nor the end of
+/// a prepared log's header; and, if they begin with a damaged batch, which would have this id, how
+/// many LSNs it has taken at most.
+fn what_follows(path: &Path, data_end: u64, id: u64) -> Result<(u64, Option<u64>), WalError> {
     let file = File::open(path).context("open", path)?;
     let mut window = Window::new(file, u64::MAX).look_ahead(data_end);
-    let (mut torn, mut is_damaged) = (0, false);
-    while window.fill().context("read", path)? {
+    let (mut torn, mut damaged) = (0, None);
+    while window.bytes().len() < HEADER_BYTES_MAX && window.fill().context("read", path)? {}
+    let header_end = data_end + HEADER_BYTES_MAX as u64;
+    if window.is_unreadable(&(data_end..header_end.min(data_end + BLOCK as u64)))
+        || is_damaged_header(window.bytes(), id)
+    {
+        let first = window.bytes();
+        let extent = first.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let extent = extent.clamp(BLOCK, BATCH_BYTES_MAX) as u64;
+        damaged = Some(events_in_damaged(first, id, extent));
+    }
+    loop {
         let begin = window.offset() - data_end;
         let footer = window.bytes().get(..FOOTER_BYTES).filter(|_| begin == 0);
         let own = if footer.is_some_and(|bytes| Footer::decode(bytes).is_ok()) {
@@ -119,19 +134,21 @@ fn what_follows(path: &Path, data_end: u64, entry_id: u64) -> Result<(u64, bool)
         } else {
             0
         };
-        let bytes = &window.bytes()[own..];
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-            torn = begin + (own + last) as u64 + 1;
+        let end_of_header = LOG_START as u64 - 5..LOG_START as u64;
+        let (from, bytes) = (window.offset(), window.bytes());
+        let is_trace = |(index, byte): (usize, &u8)| {
+            *byte != 0 && index >= own && !end_of_header.contains(&(from + index as u64))
+        };
+        if let Some(last) = bytes.iter().enumerate().rev().find(|found| is_trace(*found)) {
+            torn = begin + last.0 as u64 + 1;
         }
-        let all = window.offset()..window.offset() + window.bytes().len() as u64;
-        if begin == 0 {
-            let first = all.start..all.start + 1;
-            is_damaged = window.is_unreadable(&first) || is_damaged_header(bytes, entry_id);
-        }
+        let all = from..from + bytes.len() as u64;
         if window.is_unreadable(&all) {
             torn = all.end - data_end;
         }
         window.consume(window.bytes().len());
+        if !window.fill().context("read", path)? {
+            return Ok((torn, damaged.filter(|_| torn > 0)));
+        }
     }
-    Ok((torn, is_damaged))
 }

@@ -19,6 +19,7 @@ pub(crate) mod window;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -26,11 +27,14 @@ use self::decoder::{Decoder, Place};
 use self::resync::{Chains, next_batch, parse_filling};
 use self::window::Window;
 use crate::error::{IoContext, WalError};
-use crate::format::batch::is_torn;
 use crate::format::footer::Footer;
 use crate::format::header::LogHeader;
+use crate::format::torn::is_torn;
 use crate::format::{Entry, NoEntry, Slot};
 use crate::lsn::{Lsn, LsnRange};
+
+/// How long a batch that seems damaged is given to be one that is just copied into the page cache.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(20);
 
 /// The kind of a file that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,8 +220,10 @@ impl SegmentReader {
     fn find_entry(&mut self) -> Result<Option<Entry>, WalError> {
         let reason = match self.parse()? {
             Ok(entry) if self.is_intact() => return Ok(Some(entry)),
-            Ok(entry) if self.is_to_be_believed(&entry)? => return Ok(Some(entry)),
-            Ok(_) => "length of an event",
+            Ok(entry) => match self.settle(entry)? {
+                Some(entry) => return Ok(Some(entry)),
+                None => "length of an event",
+            },
             Err(NoEntry::Invalid(reason)) => reason,
             Err(NoEntry::Incomplete) => "batch cut off",
         };
@@ -259,31 +265,49 @@ impl SegmentReader {
         self.slots.iter().all(|slot| slot.flaw.is_none())
     }
 
-    /// Whether a batch with damaged events is one for sure. A damaged event of format 1 may be a
-    /// damaged length that reaches into the next batch, or into what a client has sent. And the
-    /// last batch of a log may never have been complete.
-    fn is_to_be_believed(&mut self, entry: &Entry) -> Result<bool, WalError> {
-        let end = self.window.offset() + entry.length as u64;
-        let after = self.next.after(entry, end);
-        let decoder = self.next.decoder;
-        let (window, chains) = (&self.window, &mut self.chains);
-        let mut later = |from| next_batch(window, decoder, from, &after, chains);
-        if let Decoder::V1 = decoder {
-            let follower = later(end).context("read", &self.path)?;
-            if follower.is_some_and(|(at, _)| at == end) {
-                return Ok(true);
-            }
-            let begin = self.window.offset() + 1;
-            let chains = &mut self.chains;
-            let other = next_batch(&self.window, decoder, begin, &self.next, chains);
-            return Ok(other.context("read", &self.path)?.is_none_or(|(at, _)| at >= end));
+    /// The batch with damaged events where the window begins, if it is one for sure: the last batch
+    /// of a log may never have been complete, or may just be written.
+    fn settle(&mut self, entry: Entry) -> Result<Option<Entry>, WalError> {
+        if let Decoder::V1 = self.next.decoder {
+            return Ok(self.is_entry_of_v1(&entry)?.then_some(entry));
         }
-        let batch = &self.window.bytes()[..entry.length];
-        if self.kind == Kind::Sealed || !is_torn(batch, &self.slots) {
+        if self.kind == Kind::Sealed {
+            return Ok(Some(entry));
+        }
+        let has_follower = self.follower(&entry)?.is_some();
+        if !has_follower {
+            std::thread::sleep(COMMIT_PATIENCE);
+        }
+        // As it is now: batches become visible in order, so that with a follower it is complete.
+        self.window.reread().context("read", &self.path)?;
+        let Ok(entry) = self.parse()? else { return Ok(None) };
+        let begin = self.window.offset();
+        let is_complete = has_follower
+            || self.is_intact()
+            || !is_torn(&self.window.bytes()[..entry.length], &entry, &self.slots)
+            || self.window.is_unreadable(&(begin..begin + entry.length as u64));
+        Ok(is_complete.then_some(entry))
+    }
+
+    /// Whether an entry of format 1 with damaged events is one for sure: a damaged length may reach
+    /// into the next one, or into what a client has sent.
+    fn is_entry_of_v1(&mut self, entry: &Entry) -> Result<bool, WalError> {
+        let (begin, end) = (self.window.offset(), self.window.offset() + entry.length as u64);
+        if self.follower(entry)?.is_some_and(|at| at == end) {
             return Ok(true);
         }
-        let unreadable = self.window.is_unreadable(&(self.window.offset()..end));
-        Ok(unreadable || later(end).context("read", &self.path)?.is_some())
+        let (decoder, chains) = (self.next.decoder, &mut self.chains);
+        let other = next_batch(&self.window, decoder, begin + 1, &self.next, chains);
+        Ok(other.context("read", &self.path)?.is_none_or(|(at, _)| at >= end))
+    }
+
+    /// Where the next batch behind the one at the window's start begins.
+    fn follower(&mut self, entry: &Entry) -> Result<Option<u64>, WalError> {
+        let end = self.window.offset() + entry.length as u64;
+        let after = self.next.after(entry, end);
+        let (decoder, chains) = (self.next.decoder, &mut self.chains);
+        let found = next_batch(&self.window, decoder, end, &after, chains);
+        Ok(found.context("read", &self.path)?.map(|(at, _)| at))
     }
 
     /// Reads the batch where the window begins, if it belongs there.

@@ -9,7 +9,7 @@ use super::window::Window;
 use super::{Kind, SegmentReader};
 use crate::error::{IoContext, WalError};
 use crate::format::footer::Footer;
-use crate::format::header::{HeaderError, LogHeader};
+use crate::format::header::{COMPACT_START, HeaderError, LogHeader};
 use crate::format::{FORMAT_VERSION, LOG_START};
 use crate::identity::SegmentName;
 use crate::layout::open_file;
@@ -83,32 +83,47 @@ impl SegmentReader {
             }
             // A spare whose preparation was cut off has nothing where batches are: no damage.
             Err(HeaderError::NotALog) if self.kind == Kind::Active && self.begins_empty() => {}
-            Err(HeaderError::NotALog) => self.do_without_header(),
+            Err(HeaderError::NotALog) => self.do_without_header()?,
         }
         self.data_end = self.window.offset();
         self.next.offset = self.data_end;
         Ok(())
     }
 
-    /// Whether there is nothing but zeros where the first batch of a log would be. In format 1 that
-    /// is in the first block.
+    /// Whether there is nothing but zeros where any file has its first batch.
     fn begins_empty(&self) -> bool {
         let bytes = self.window.bytes();
-        let start = if Decoder::begins_as_v1(bytes) { 0 } else { LOG_START.min(bytes.len()) };
-        let place = start as u64..bytes.len() as u64;
-        !self.window.is_unreadable(&place) && bytes[start..].iter().all(|&byte| byte == 0)
+        // A header has zeros there, up to its end.
+        let is_of_header =
+            |at: usize| at < COMPACT_START || (LOG_START - 5..LOG_START).contains(&at);
+        !Decoder::begins_as_v1(bytes)
+            && !self.window.is_unreadable(&(0..bytes.len() as u64))
+            && bytes.iter().enumerate().all(|(at, &byte)| byte == 0 || is_of_header(at))
     }
 
     /// The footer repeats the salt; and a file of format 1 can be told by its first entry.
-    fn do_without_header(&mut self) {
+    fn do_without_header(&mut self) -> Result<(), WalError> {
         self.note(0, LsnRange::new(Lsn(0), 0), "no intact log header");
-        let footer = self.footer.as_ref();
-        let v1 = LogHeader { wal_id: crate::WalId(0), segment: 0, descriptor: None };
-        if let Some(header) = footer.and_then(Footer::header) {
+        let sealed_copy = self.footer_of_copy()?;
+        let footer = self.footer.or(sealed_copy);
+        let v1 = LogHeader::of_v1(crate::WalId(0), 0);
+        if let Some(header) = footer.as_ref().and_then(Footer::header) {
+            self.header = sealed_copy.map(|_| header);
             self.begin(Decoder::of(header), header);
         } else if footer.is_some() || Decoder::begins_as_v1(self.window.bytes()) {
             self.begin(Decoder::V1, v1);
         }
+        Ok(())
+    }
+
+    /// The footer of a copy that has taken its log's place and not yet its name in `sealed/`.
+    fn footer_of_copy(&self) -> Result<Option<Footer>, WalError> {
+        if self.kind == Kind::Sealed {
+            return Ok(None);
+        }
+        let (file, bytes) = open_file(&self.path)?;
+        let footer = Footer::read_at_end(&file, &self.path, bytes)?;
+        Ok(footer.filter(|footer| footer.header().is_some()))
     }
 
     fn begin(&mut self, decoder: Decoder, header: LogHeader) {

@@ -1,7 +1,7 @@
 //! The copy of a log without its padding, which under little traffic is most of a log.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use crate::durable::{create_file, sync_dir};
@@ -12,15 +12,19 @@ use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
 use crate::layout::Layout;
 use crate::log::summary::LogSummary;
 use crate::reader::{Item, Kind, SegmentReader};
+use crate::space::free_bytes;
 
 /// Whether a log is worth copying: a tenth of a segment may be padding. A damaged one is kept as it
-/// is, for somebody may want to look at it.
-pub(super) fn is_worth_it(summary: &LogSummary) -> bool {
+/// is, for somebody may want to look at it, and on a full disk there is better use for the room.
+pub(super) fn is_worth_it(layout: &Layout, summary: &LogSummary) -> Result<bool, WalError> {
     let is_padded = summary.header.is_some_and(|header| {
         header.descriptor.is_some_and(|descriptor| descriptor.form == Form::Log)
     });
     let padding = summary.data_end.saturating_sub(summary.compact_end);
-    is_padded && summary.damage.is_empty() && padding > summary.data_end / 10
+    if !is_padded || !summary.damage.is_empty() || padding <= summary.data_end / 10 {
+        return Ok(false);
+    }
+    Ok(free_bytes(layout.root())? >= 2 * summary.compact_end)
 }
 
 /// Puts the copy in the place of the log and returns its footer; `None` if there is no room for it,
@@ -43,8 +47,11 @@ pub(super) fn copy(
         Err(e) if e.is_disk_full() => {}
         Err(e) => return Err(e),
     }
-    fs::remove_file(&path).context("remove", &path)?;
-    Ok(None)
+    match fs::remove_file(&path) {
+        // On a full disk not even its name may have been made.
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.context("remove", &path).map(|()| None),
+    }
 }
 
 fn write(
@@ -73,7 +80,7 @@ fn write(
         if !batch.range.is_empty() {
             let (salt, base) = (descriptor.salt, footer.base);
             let first = batch.range.first;
-            let place = BatchPlace { salt, offset: out.bytes, base, first, id };
+            let place = BatchPlace { salt, offset: out.bytes, base, first, id, flags: 0 };
             let length = put_chunks(&mut buffer, place, batch.compact_bytes, lengths, chunks);
             out.put(&buffer[..length]).context("write", path)?;
             id += 1;

@@ -23,9 +23,9 @@ use crate::layout::Layout;
 use crate::log::summary::LogSummary;
 use crate::reader::window::Window;
 
-/// Seals the log of segment `number`, or removes it if no event was ever recorded in it. Nothing
-/// may append to it any more, and the next LSN must be durable elsewhere. Returns the segment's
-/// name.
+/// Seals the log of segment `number`, or removes it if it has no events: who calls it is sure that
+/// it never had any. Nothing may append to it any more, and the next LSN must be durable elsewhere.
+/// Returns the segment's name.
 pub(crate) fn seal(
     layout: &Layout,
     number: u64,
@@ -48,7 +48,7 @@ pub(crate) fn seal(
         secret: descriptor.map(|descriptor| (descriptor.salt, descriptor.form)),
         crc: 0,
     };
-    let copy = if compact::is_worth_it(summary) {
+    let copy = if compact::is_worth_it(layout, summary)? {
         compact::copy(layout, number, header, &footer)?
     } else {
         None
@@ -139,9 +139,8 @@ pub(crate) fn remove_log(layout: &Layout, number: u64) -> Result<(), WalError> {
 
 /// Moves a log that nothing can be read of to `quarantine/`, where a person may look at it.
 pub(crate) fn quarantine_log(layout: &Layout, number: u64) -> Result<PathBuf, WalError> {
-    let name = format!("log-{number:020}-{:08x}", rand::random::<u32>());
     create_dir_durably(&layout.quarantine_dir())?;
-    let target = layout.quarantine_dir().join(name);
+    let target = layout.new_quarantined_log(number);
     fs::rename(layout.log_file(number), &target).context("quarantine", &target)?;
     sync_dir(&layout.quarantine_dir())?;
     sync_dir(&layout.log_dir(number))?;

@@ -48,6 +48,7 @@ impl Sealer {
         let (jobs, inbox) = channel();
         let (outbox, done) = channel();
         let run = move || {
+            let mut has_failed = false;
             for job in inbox {
                 let answer = match job {
                     Job::Prepare { number, bytes } => {
@@ -59,9 +60,16 @@ impl Sealer {
                             ActiveLog::create(&layout, &identity, engine, number, bytes)
                         }))
                     }
+                    // Logs are sealed in order: behind one that could not be, none is.
+                    Job::Seal(log) if has_failed => {
+                        drop(log);
+                        Done::Sealed(Err(WalError::Poisoned("a log could not be sealed".into())))
+                    }
                     Job::Seal(log) => {
                         let number = log.number();
-                        Done::Sealed(seal(&layout, number, &log.close()))
+                        let sealed = seal(&layout, number, &log.close());
+                        has_failed = sealed.is_err();
+                        Done::Sealed(sealed)
                     }
                 };
                 if outbox.send(answer).is_err() {

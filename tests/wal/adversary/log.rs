@@ -32,6 +32,15 @@ fn recover(scene: &Scene, bytes: &[u8]) -> Result<(Found, Option<Lsn>, u64), Str
     Ok((found, report.next_lsn, torn_bytes))
 }
 
+/// Whether all these LSNs are said to be lost.
+fn is_told(found: &Found, lsns: std::ops::Range<u64>) -> bool {
+    let told = |lsn: u64| {
+        let mut lost = found.damage.iter().map(|damage| damage.lost);
+        lost.any(|lost| lost.first.0 <= lsn && lsn < lost.end.0)
+    };
+    lsns.into_iter().all(told)
+}
+
 /// Recovers what was damaged and holds it to the promises. `torn`: the last batch was never
 /// acknowledged.
 fn check(scene: &Scene, bytes: &[u8], is_torn: bool) -> Result<(), String> {
@@ -48,7 +57,8 @@ fn check(scene: &Scene, bytes: &[u8], is_torn: bool) -> Result<(), String> {
     let least = least.map(|batch| batch.lsns.end);
     match (next, least) {
         (None, Some(_)) => return Err("there is a batch, and the next LSN is not known".into()),
-        (Some(next), _) if next.0 > all.end => {
+        // Unless they are those of a damaged last batch, which are told as lost.
+        (Some(next), _) if next.0 > all.end && !is_told(&found, all.end..next.0) => {
             return Err(format!("next LSN {next}, and only {} were written", all.end));
         }
         (Some(next), Some(least)) if next.0 < least => {

@@ -287,8 +287,9 @@ impl Scene {
                 return Err(format!("LSN {lsn} is there, and it is said to be lost"));
             }
         }
+        // How many events a damaged last batch had is told as what there was room for.
         let beyond =
-            found.damage.iter().find(|d| !d.lost.is_empty() && d.lost.end.0 > self.lsns().end);
+            found.damage.iter().find(|d| !d.lost.is_empty() && d.lost.first.0 > self.lsns().end);
         match beyond {
             Some(damage) => Err(format!("{damage:?} is of events that were never written")),
             None => Ok(()),

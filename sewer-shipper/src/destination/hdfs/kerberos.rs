@@ -1,8 +1,8 @@
 //! Kerberos: who the shipper is in a secured cluster, and what it means when a login fails.
 //!
-//! hdfs-native leaves the work to libkrb5. Each new connection to a `NameNode` takes its ticket from
-//! a cache; with a keytab, libkrb5 fills that cache, and fills it again before the ticket expires. So
-//! nothing has to be renewed here. What is done here:
+//! hdfs-native leaves the work to libkrb5. Each new connection to a `NameNode` takes its ticket
+//! from a cache; with a keytab, libkrb5 fills that cache, and fills it again before the ticket
+//! expires. So nothing has to be renewed here. What is done here:
 //!
 //! - all sessions of a keytab share one cache in memory. The client would make one for itself, and
 //!   none is ever freed;
@@ -11,8 +11,8 @@
 //! - failures become sentences that name the key of our configuration and what to do.
 //!
 //! libkrb5 blocks while a KDC does not answer, up to half a minute for each KDC. It does so on a
-//! thread of the session's runtime; the caller's limit holds, and the thread ends when libkrb5 gives
-//! up.
+//! thread of the session's runtime; the caller's limit holds, and the thread ends when libkrb5
+//! gives up.
 
 use std::fs::File;
 use std::io;
@@ -28,16 +28,16 @@ use crate::destination::error::Cause;
 /// The label that failed logins are counted under.
 pub(in crate::destination) const REASON: &str = "authentication";
 
-/// Who to be, as configured. Without it, Hadoop's configuration decides whether Kerberos is used, and
-/// then the user's own ticket cache is.
+/// Who to be, as configured. Without it, Hadoop's configuration decides whether Kerberos is used,
+/// and then the user's own ticket cache is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kerberos {
     /// `name@REALM` or `name/host@REALM`; without a realm, the default one of `krb5.conf`.
     pub principal: String,
     /// The file with the principal's keys.
     pub keytab: Option<PathBuf>,
-    /// The ticket cache as libkrb5 names it, such as `FILE:/run/sewer/krb5cc`; with a keytab, one in
-    /// memory by default.
+    /// The ticket cache as libkrb5 names it, such as `FILE:/run/sewer/krb5cc`; with a keytab, one
+    /// in memory by default.
     pub credential_cache: Option<String>,
 }
 
@@ -146,7 +146,8 @@ fn explain(configured: Option<&Kerberos>, cause: Cause, connected: bool) -> Caus
             }
             .into()
         }
-        // Besides, the client says this of a close only, and nothing is closed before it is created.
+        // Besides, the client says this of a close only, and nothing is closed before it is
+        // created.
         Cause::Hdfs(HdfsError::OperationFailed(_)) if !connected => Failure::NoLibrary.into(),
         Cause::TimedOut { limit } if !connected => Failure::NoAnswer { limit }.into(),
         other => other,

@@ -78,8 +78,11 @@ fn of_wal(dir: &Path) -> anyhow::Result<Vec<Source>> {
     }
     // The logs first: one that is sealed in between is then seen twice, not missed.
     let logs = open_logs(&layout)?;
+    let mut segments = sealed::list(&layout)?;
+    // One WAL's may have names with its id and without.
+    segments.sort_by_key(|segment| segment.name.base);
     let mut files: Vec<_> =
-        sealed::list(&layout)?.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
+        segments.into_iter().map(|segment| Source::Sealed(segment.path)).collect();
     files.extend(logs);
     Ok(files)
 }
