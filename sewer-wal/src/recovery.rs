@@ -308,7 +308,16 @@ fn seal_left(
             report.notes.push(put_aside(layout, number)?);
             continue;
         }
-        let sealed = seal(layout, number, &summary)?;
+        let sealed = match seal(layout, number, &summary) {
+            // As after files of a copy were put over those of the WAL.
+            Err(error @ WalError::SegmentExists { .. }) => {
+                let path = quarantine_log(layout, number)?;
+                let kept = path.display();
+                report.notes.push(format!("the log {number:020} is kept as {kept}: {error}"));
+                continue;
+            }
+            sealed => sealed?,
+        };
         if let (Some(_), Some(header), Some(range)) = (sealed, summary.header, summary.range) {
             let (torn_bytes, damage) = (summary.torn_bytes, summary.damage);
             report.logs.push(RecoveredLog { wal_id: header.wal_id, range, torn_bytes, damage });

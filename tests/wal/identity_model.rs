@@ -110,8 +110,11 @@ impl Model {
     /// Looks at all that is published in a directory.
     fn look(&mut self, dir: usize) -> Result<(), String> {
         let layout = &self.dirs[dir].layout;
-        let Some(identity) = look_up_identity(layout).map_err(|e| e.to_string())? else {
-            return Ok(());
+        let identity = match look_up_identity(layout) {
+            Ok(Some(identity)) => identity,
+            // Until a process begins a new one.
+            Ok(None) | Err(WalError::BadIdentity { .. }) => return Ok(()),
+            Err(e) => return Err(e.to_string()),
         };
         for segment in sealed::list(layout).map_err(|e| e.to_string())? {
             let inspected = match sealed::inspect(&segment, &identity) {

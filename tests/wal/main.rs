@@ -7,4 +7,5 @@ mod format_1;
 mod identity;
 mod identity_model;
 mod power_cut;
+mod sizes;
 mod unreadable;

@@ -19,6 +19,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 /// its supervisor.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What writes the WAL, as `wal.engine` names it.
+pub const ENGINES: [&str; 2] = ["direct", "okaywal"];
+
 /// The smallest that the pixel takes, so that a few dozen requests end several segments.
 const SETS: [&str; 5] = [
     "wal.segment_bytes=64KiB",
@@ -50,16 +53,18 @@ pub struct Life {
 /// A pixel on a lossy file system, with a directory of its own elsewhere for the rest.
 pub struct Scene {
     pub fs: LossyFs,
+    engine: &'static str,
     dir: TempDir,
     numbers: AtomicU64,
 }
 
 impl Scene {
-    /// A file system that holds `image`. Numbers of requests begin with `first`.
-    pub fn new(image: &Image, rules: Rules, first: u64) -> Self {
+    /// A file system that holds `image`, and a pixel with this engine. Numbers of requests begin with
+    /// `first`.
+    pub fn new(engine: &'static str, image: &Image, rules: Rules, first: u64) -> Self {
         let fs = LossyFs::mount(image, rules).expect("mount");
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { fs, dir, numbers: AtomicU64::new(first) }
+        Self { fs, engine, dir, numbers: AtomicU64::new(first) }
     }
 
     fn wal_dir(&self) -> PathBuf {
@@ -68,7 +73,8 @@ impl Scene {
 
     fn pixel(&self) -> Pixel {
         let wal_dir = format!("wal.dir={}", self.wal_dir().display());
-        let sets: Vec<&str> = SETS.into_iter().chain([wal_dir.as_str()]).collect();
+        let engine = format!("wal.engine={}", self.engine);
+        let sets: Vec<&str> = SETS.into_iter().chain([wal_dir.as_str(), &engine]).collect();
         Pixel::new(BINARY, self.dir.path(), &sets)
     }
 

@@ -5,7 +5,7 @@
 //! The threads of a pixel take turns differently in each run, so that an operation's number stands
 //! for a slightly different place each time; each run is held to the answers that it gave itself.
 
-use crate::lossy_pixel::Scene;
+use crate::lossy_pixel::{ENGINES, Scene};
 use sewer_test_support::lossyfs::{Image, Op, Rules, Survival, available_or_skip};
 use sewer_test_support::random::Random;
 use sewer_test_support::sweep;
@@ -13,11 +13,11 @@ use sewer_test_support::sweep;
 /// Requests per connection: enough for rolls by size, then two rolls by age.
 const WAVES: [u64; 3] = [8, 2, 1];
 
-/// Of how many cut points one is tried unless all are.
-const NTH: u64 = 6;
+/// Of how many cut points one is tried, with each engine, unless all are.
+const NTH: u64 = 12;
 
-fn count_operations() -> u64 {
-    let scene = Scene::new(&Image::default(), Rules::Strict, 0);
+fn count_operations(engine: &'static str) -> u64 {
+    let scene = Scene::new(engine, &Image::default(), Rules::Strict, 0);
     let life = scene.live(&WAVES);
     assert_eq!(life.code, Some(0), "{}", life.log);
     assert!(life.record.refused.is_empty() && life.record.unanswered.is_empty(), "{life:?}");
@@ -25,15 +25,15 @@ fn count_operations() -> u64 {
 }
 
 /// Cuts before operation `number` and goes on from what is left in each way.
-fn cut(number: u64, rules: Rules, ways: &[Survival]) -> Result<(), String> {
-    let scene = Scene::new(&Image::default(), rules, 0);
+fn cut(engine: &'static str, number: u64, rules: Rules, ways: &[Survival]) -> Result<(), String> {
+    let scene = Scene::new(engine, &Image::default(), rules, 0);
     scene.fs.cut_before(number);
     let life = scene.live(&WAVES);
     for way in ways {
-        let next = Scene::new(&scene.fs.survivors(*way), rules, 1_000_000);
+        let next = Scene::new(engine, &scene.fs.survivors(*way), rules, 1_000_000);
         next.go_on_and_check(&life.record).map_err(|why| {
             format!(
-                "{rules:?}, {way:?}, cut before operation {number}: {why}\nafter\n{}\n{}",
+                "{engine}, {rules:?}, {way:?}, cut before operation {number}: {why}\nafter\n{}\n{}",
                 scene.fs.trace(12),
                 life.log
             )
@@ -48,17 +48,20 @@ fn acked_events_survive_a_power_cut_at_every_operation() {
         return;
     }
     let mut random = Random::announced("power_cut");
-    let operations = count_operations();
-    // A few more than were counted: other runs are longer.
-    let points = sweep::points(operations + 5, NTH, &mut random);
-    let seed = random.next();
-    let (tried, ways) = (points.len(), 2);
-    sweep::each(points, |number| {
-        let torn = Survival::Torn(seed.wrapping_add(number));
-        cut(number, Rules::Strict, &[Survival::Synced, torn])
-    })
-    .unwrap_or_else(|why| panic!("{why}"));
-    println!("{operations} operations, {tried} cut points, {} cuts, none lost", tried * ways);
+    for engine in ENGINES {
+        let operations = count_operations(engine);
+        // A few more than were counted: other runs are longer.
+        let points = sweep::points(operations + 5, NTH, &mut random);
+        let seed = random.next();
+        let (tried, ways) = (points.len(), 2);
+        sweep::each(points, |number| {
+            let torn = Survival::Torn(seed.wrapping_add(number));
+            cut(engine, number, Rules::Strict, &[Survival::Synced, torn])
+        })
+        .unwrap_or_else(|why| panic!("{why}"));
+        let cuts = tried * ways;
+        println!("{engine}: {operations} operations, {tried} cut points, {cuts} cuts, none lost");
+    }
 }
 
 #[test]
@@ -67,16 +70,19 @@ fn acked_events_survive_where_names_outlive_their_data_and_where_ext4_orders_the
         return;
     }
     let mut random = Random::announced("power_cut names");
-    let points = sweep::points(count_operations(), 4 * NTH, &mut random);
-    let seed = random.next();
-    let tried = points.len();
-    sweep::each(points, |number| {
-        cut(number, Rules::Strict, &[Survival::Sizes, Survival::Names, Survival::Killed])?;
-        let torn = Survival::Torn(seed.wrapping_add(number));
-        cut(number, Rules::Ext4, &[Survival::Synced, torn])
-    })
-    .unwrap_or_else(|why| panic!("{why}"));
-    println!("{tried} cut points, {} cuts, none lost", tried * 5);
+    for engine in ENGINES {
+        let points = sweep::points(count_operations(engine), 4 * NTH, &mut random);
+        let seed = random.next();
+        let tried = points.len();
+        sweep::each(points, |number| {
+            let strict = [Survival::Sizes, Survival::Names, Survival::Killed];
+            cut(engine, number, Rules::Strict, &strict)?;
+            let torn = Survival::Torn(seed.wrapping_add(number));
+            cut(engine, number, Rules::Ext4, &[Survival::Synced, torn])
+        })
+        .unwrap_or_else(|why| panic!("{why}"));
+        println!("{engine}: {tried} cut points, {} cuts, none lost", tried * 5);
+    }
 }
 
 #[test]
@@ -84,15 +90,17 @@ fn a_pixel_that_did_not_sync_is_caught() {
     if !available_or_skip("missing syncs under the pixel") {
         return;
     }
-    for op in [Op::Sync, Op::SyncDir] {
-        let scene = Scene::new(&Image::default(), Rules::Strict, 0);
+    let kinds = ENGINES.map(|engine| [(engine, Op::Sync), (engine, Op::SyncDir)]);
+    for (engine, op) in kinds.into_iter().flatten() {
+        let scene = Scene::new(engine, &Image::default(), Rules::Strict, 0);
         scene.fs.drop_calls(op);
         // Late enough for events to have been acknowledged.
         scene.fs.cut_before(120);
         let life = scene.live(&WAVES);
         assert!(!life.record.acknowledged.is_empty(), "{}", life.log);
-        let next = Scene::new(&scene.fs.survivors(Survival::Synced), Rules::Strict, 1_000_000);
+        let next =
+            Scene::new(engine, &scene.fs.survivors(Survival::Synced), Rules::Strict, 1_000_000);
         let why = next.go_on_and_check(&life.record).expect_err("a missing sync went unnoticed");
-        println!("without {op:?}: {}", why.lines().next().unwrap_or_default());
+        println!("{engine} without {op:?}: {}", why.lines().next().unwrap_or_default());
     }
 }

@@ -122,9 +122,9 @@ fn footer(version: u32, known: &Known, salt: [u8; 16], base: u64, count: u64) ->
 }
 
 impl Known {
-    /// One piece of hostile bytes. An event of a batch cannot be larger than a megabyte, and most
-    /// are far smaller.
-    pub fn piece(&self, random: &mut Random) -> Vec<u8> {
+    /// One piece of hostile bytes, which comes to lie at `offset` in the file. An event of a batch
+    /// cannot be larger than a megabyte, and most are far smaller.
+    pub fn piece(&self, offset: u64, random: &mut Random) -> Vec<u8> {
         let id = self.next_id + random.below(4);
         let first = self.next_lsn + *random.pick(&[0, 0, 1, 2, 40, 1 << 50, (1 << 63) - 2]);
         let salt = match random.below(3) {
@@ -132,7 +132,6 @@ impl Known {
             1 => [0xff; 16],
             _ => self.salt_of_an_older_log(random),
         };
-        let offset = self.offset + random.below(4) * 4096;
         let time = *random.pick(&[0, 1_700_000_000_000, 1 << 62, i64::MIN]);
         let events = match random.below(4) {
             0 => vec![],

@@ -62,12 +62,14 @@ fn batch(known: &Known, random: &mut Random) -> Batch {
         let begins = at + 5 + 10 + 4 + path.len() + 4;
         let boundary = *random.pick(&[SECTOR, BLOCK, BLOCK, 1]);
         let mut agent = vec![b' '; begins.next_multiple_of(boundary) - begins];
-        agent.extend(known.piece(random));
-        while random.below(3) == 0 {
-            agent.extend(known.piece(random));
+        loop {
+            agent.extend(known.piece(known.offset + (begins + agent.len()) as u64, random));
+            if random.below(3) > 0 {
+                break;
+            }
         }
         agent.truncate(60_000);
-        let body = if random.below(2) == 0 { known.piece(random) } else { vec![0; 700] };
+        let body = if random.below(2) == 0 { known.piece(0, random) } else { vec![0; 700] };
         let event = Event {
             timestamp_ms: 1_700_000_000_000,
             request_path: Some(path.as_bytes()),
@@ -120,11 +122,18 @@ impl Scene {
     /// batches and, before them, the two blocks of its header: little is enough to be compact, and a
     /// megabyte is enough not to be.)
     pub fn segment(engine: Engine, compact: bool, random: &mut Random) -> Self {
-        let count = if compact { 3 } else { 16 };
-        let mut scene = Self::build(engine, count, random, |layout, wal| {
-            wal.close().unwrap();
-            fs::read(sealed::list(layout).unwrap().last().unwrap().path.clone()).unwrap()
-        });
+        let mut count = if compact { 2 } else { 16 };
+        let mut build = |count| {
+            Self::build(engine, count, random, |layout, wal| {
+                wal.close().unwrap();
+                fs::read(sealed::list(layout).unwrap().last().unwrap().path.clone()).unwrap()
+            })
+        };
+        let mut scene = build(count);
+        while scene.is_compact() != compact && count < 200 {
+            count *= 2;
+            scene = build(count);
+        }
         if scene.is_compact() {
             // Without padding each batch lies elsewhere, and the empty ones are not there.
             let dir = tempfile::tempdir().unwrap();
@@ -150,7 +159,7 @@ impl Scene {
         let (mut requested, mut older, mut batches) = (BTreeMap::new(), vec![], vec![]);
         // The first life is only there to be known to the enemy in the second.
         let mut wal = Wal::open(layout.clone(), options(engine)).unwrap().0;
-        Self::append(&mut wal, &layout, 4, &older, &mut requested, random);
+        Self::append(&mut wal, 4, &older, &mut requested, random);
         older.push(fs::read(&logs(&layout)[0]).unwrap());
         wal.close().unwrap();
         for segment in sealed::list(&layout).unwrap() {
@@ -162,7 +171,7 @@ impl Scene {
         for batch in &mut batches {
             batch.lsns = next..next;
         }
-        let placed = Self::append(&mut wal, &layout, count, &older, &mut requested, random);
+        let placed = Self::append(&mut wal, count, &older, &mut requested, random);
         batches.extend(placed);
         let id = fs::read(layout.id_file()).unwrap();
         let bytes = end(&layout, wal);
@@ -172,13 +181,11 @@ impl Scene {
 
     fn append(
         wal: &mut Wal,
-        layout: &Layout,
         count: u64,
         older: &[Vec<u8>],
         requested: &mut BTreeMap<u64, Vec<u8>>,
         random: &mut Random,
     ) -> Vec<Placed> {
-        let log = layout.log_file(wal.segment());
         let mut placed = Vec::new();
         for index in 0..count {
             let known = Known {
@@ -186,14 +193,15 @@ impl Scene {
                 segment: wal.segment(),
                 next_lsn: wal.next_lsn().0,
                 next_id: 4 + index,
-                offset: data_end(&log) as u64,
+                offset: wal.segment_bytes(),
                 leaked: older.to_vec(),
             };
             let batch = batch(&known, random);
-            let start = data_end(&log);
+            let start = usize::try_from(wal.segment_bytes()).unwrap();
             let LsnRange { first, end } = wal.append(&batch).unwrap();
             requested.extend((first.0..).zip(batch.events().map(<[u8]>::to_vec)));
-            placed.push(Placed { bytes: start..data_end(&log), lsns: first.0..end.0 });
+            let ends = usize::try_from(wal.segment_bytes()).unwrap();
+            placed.push(Placed { bytes: start..ends, lsns: first.0..end.0 });
         }
         placed
     }
@@ -220,7 +228,7 @@ impl Scene {
         let unit = *random.pick(&[SECTOR, BLOCK]);
         let at = start + below(end - start, random) / unit * unit;
         let to = (at + unit).min(end);
-        let kind = random.below(7);
+        let kind = random.below(8);
         match kind {
             0 | 1 => {
                 let bit = start * 8 + below((end - start) * 8, random);
@@ -240,7 +248,13 @@ impl Scene {
                 let part = &older[from..(from + to - at).min(older.len())];
                 bytes[at..at + part.len()].copy_from_slice(part);
             }
-            5 => bytes[at..to].iter_mut().for_each(|byte| *byte = random.byte()),
+            // Where the structure of a batch is.
+            5 => {
+                let head = random.pick(&self.batches).bytes.start;
+                bytes[head + below(70, random)] ^= 1 << random.below(8);
+                return format!("the head at {head} damaged");
+            }
+            6 => bytes[at..to].iter_mut().for_each(|byte| *byte = random.byte()),
             // A piece of the enemy's own bytes, on a block.
             _ => {
                 let from = start + below(end - start, random);
