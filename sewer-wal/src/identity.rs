@@ -145,8 +145,8 @@ pub struct Identity {
     pub(crate) born: Option<Birth>,
 }
 
-/// Tells a file from its copies: its inode, and its time of birth in nanoseconds since the epoch, if
-/// the file system tells that.
+/// Tells a file from its copies: its inode, and its time of birth in nanoseconds since the epoch,
+/// if the file system tells that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Birth {
     pub inode: u64,

@@ -1,6 +1,6 @@
-//! Reading takes time linear in the bytes, whatever they are: twice the hostile bytes take about twice
-//! the time, in logs of either format. Damaged batches full of what looks like the heads of further
-//! ones are the worst that a client can leave for recovery.
+//! Reading takes time linear in the bytes, whatever they are: twice the hostile bytes take about
+//! twice the time, in logs of either format. Damaged batches full of what looks like the heads of
+//! further ones are the worst that a client can leave for recovery.
 //!
 //! `cargo test --release -p sewer-wal --test hostile_time -- --nocapture` prints bytes and times.
 

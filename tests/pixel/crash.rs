@@ -1,5 +1,5 @@
-//! `kill -9` of the pixel under load, again and again, whichever engine writes: every request that got its 204 is in the
-//! WAL exactly once, no other twice, and LSNs have no gap.
+//! `kill -9` of the pixel under load, again and again, whichever engine writes: every request that
+//! got its 204 is in the WAL exactly once, no other twice, and LSNs have no gap.
 
 use std::path::Path;
 use std::time::Duration;

@@ -138,8 +138,8 @@ struct Place {
     end: usize,
 }
 
-/// A crashed WAL of one log: its `ID`, the bytes of the log, and its batches of two events each, the
-/// two empty ones at its beginning included.
+/// A crashed WAL of one log: its `ID`, the bytes of the log, and its batches of two events each,
+/// the two empty ones at its beginning included.
 fn crashed(engine: Engine) -> (Vec<u8>, Vec<u8>, Vec<Place>) {
     let (_dir, layout) = wal_dir();
     let (mut wal, _) = Wal::open(layout.clone(), options(engine)).unwrap();

@@ -1,5 +1,5 @@
-//! What the suites of this folder share: WALs in directories of their own, batches whose events know
-//! their LSNs, and what a file gives back.
+//! What the suites of this folder share: WALs in directories of their own, batches whose events
+//! know their LSNs, and what a file gives back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ pub const fn options(engine: Engine) -> WalOptions {
     WalOptions { engine, ..OPTIONS }
 }
 
-/// A batch of `count` events whose paths are their numbers from `first`, and whose other field makes
-/// each about `bytes` long.
+/// A batch of `count` events whose paths are their numbers from `first`, and whose other field
+/// makes each about `bytes` long.
 pub fn batch_of(first: u64, count: u64, bytes: usize) -> Batch {
     let mut batch = Batch::default();
     let agent = vec![b'x'; bytes];

@@ -131,7 +131,8 @@ fn log_v1(wal_id: sewer_wal::WalId, hostile: usize, body: &[u8]) -> (Vec<u8>, Ve
     (bytes, starts)
 }
 
-/// What recovery makes of a log of format 1: the paths with their LSNs, what is lost, what comes next.
+/// What recovery makes of a log of format 1: the paths with their LSNs, what is lost, what comes
+/// next.
 fn recover(bytes: &[u8], id: sewer_wal::WalId) -> (Vec<(u64, String)>, u64, u64) {
     let (_dir, layout) = wal_in_memory();
     wal_of_log(&layout, format!("{id}\n").as_bytes(), bytes);

@@ -1,6 +1,6 @@
 //! The identity of a WAL, when what tells it is lost, damaged, swapped or copied: each is said in a
-//! sentence, nothing that was acknowledged is lost, and no LSN of an id is given twice. Any sequence
-//! of it is tried in `identity_model`.
+//! sentence, nothing that was acknowledged is lost, and no LSN of an id is given twice. Any
+//! sequence of it is tried in `identity_model`.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use crate::common::{OPTIONS, batch, copy_tree, logs, read, wal_dir};
 
-/// A WAL with a sealed segment of three events (0 to 2) and, unless it was closed, two more in a log.
+/// A WAL with a sealed segment of three events (0 to 2) and, unless it was closed, two more in a
+/// log.
 fn wal(is_closed: bool) -> (TempDir, Layout, WalId) {
     let (dir, layout) = wal_dir();
     let (mut wal, report) = Wal::open(layout.clone(), OPTIONS).unwrap();
@@ -27,8 +28,8 @@ fn wal(is_closed: bool) -> (TempDir, Layout, WalId) {
     (dir, layout, report.wal_id)
 }
 
-/// Opens it, adds an event, and closes it; every event recorded until then must be sealed, under the
-/// ids that go with it.
+/// Opens it, adds an event, and closes it; every event recorded until then must be sealed, under
+/// the ids that go with it.
 fn go_on(layout: &Layout, old: WalId) -> RecoveryReport {
     let (mut wal, report) = Wal::open(layout.clone(), OPTIONS).unwrap();
     let first = wal.append(&batch(report.next_lsn.unwrap().0, 1)).unwrap().first;

@@ -1,6 +1,6 @@
 //! Any sequence of what operators and disks do to the directories of WALs: opened, closed, crashed,
-//! shipped, copied, snapshotted, put back, and damaged in what tells their identity. Whatever comes,
-//! an id and an LSN stand for one event among all segments that were ever published.
+//! shipped, copied, snapshotted, put back, and damaged in what tells their identity. Whatever
+//! comes, an id and an LSN stand for one event among all segments that were ever published.
 //!
 //! Directories are told from their copies by times of birth, which not every file system has; and a
 //! copy whose `ID` is damaged before it was ever opened cannot be told from its original.

@@ -3,8 +3,8 @@
 //!
 //! A workload runs once on a file system that keeps every state between two operations; each of
 //! these is then cut in every way, and a WAL opened on what is left. It must open, hold every event
-//! that was acknowledged until then exactly once and under its LSN, hold none twice, and go on. What
-//! was published and shipped before the WAL is opened again must not be published again.
+//! that was acknowledged until then exactly once and under its LSN, hold none twice, and go on.
+//! What was published and shipped before the WAL is opened again must not be published again.
 //!
 //! All of it for both engines.
 
@@ -257,8 +257,8 @@ fn cut_twice(
     Ok(points.len())
 }
 
-/// Ships what is published, as far as a shipper can tell that this is done: reads it and deletes it.
-/// Returns the LSNs.
+/// Ships what is published, as far as a shipper can tell that this is done: reads it and deletes
+/// it. Returns the LSNs.
 fn ship(layout: &Layout) -> Result<Vec<u64>, String> {
     let mut shipped = Vec::new();
     let segments = sealed::list(layout).map_err(|e| e.to_string())?;

@@ -1,6 +1,6 @@
 //! A block that the disk cannot read (EIO), in every file of a WAL in turn: the WAL opens, what is
-//! lost is the batches that touch the block, named by LSN, and the rest is read. No LSN of what could
-//! have been shipped is given again.
+//! lost is the batches that touch the block, named by LSN, and the rest is read. No LSN of what
+//! could have been shipped is given again.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

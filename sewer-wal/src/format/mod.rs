@@ -17,8 +17,8 @@
 //!
 //! batch    = the entry with id 2, 3 …: batch header, event*, padding?
 //! batch header = chunk: salt [16], offset of the batch in the file u64, first LSN of the log u64,
-//!                       first LSN of the batch u64, flags u32 (1: an event has 512 zeros in a row),
-//!                       batch bytes u32, event count u32, length u32 of each event
+//!                       first LSN of the batch u64, flags u32 (1: an event has 512 zeros in a
+//!                       row), batch bytes u32, event count u32, length u32 of each event
 //! event    = chunk: the event, encoded
 //! padding  = chunk of zeros, in a log only: there each batch begins and ends on a block of 4096
 //! ```

@@ -8,8 +8,8 @@ use super::batch::{EVENT_OVERHEAD, FIXED_BYTES, HEADER_AT, SECTOR, header_bytes}
 use super::{BLOCK, CHUNK, ENTRY, ENTRY_HEAD, Entry, Slot};
 use crate::event::EVENT_BYTES_MIN;
 
-/// How many bytes other than zero the first sector of a batch has, at the very least: its salt is 16
-/// bytes of chance. A sector with fewer was never written, but for a flipped bit.
+/// How many bytes other than zero the first sector of a batch has, at the very least: its salt is
+/// 16 bytes of chance. A sector with fewer was never written, but for a flipped bit.
 const HEAD_BYTES_MIN: usize = 8;
 
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written
@@ -53,8 +53,8 @@ pub(crate) fn is_damaged_header(bytes: &[u8], id: u64) -> bool {
     crc32c::crc32c(data) != u32::from_le_bytes(*crc)
 }
 
-/// How many LSNs a damaged batch at the start of `bytes` may have taken: as many as its header says,
-/// if that is consistent, else as many as there is room for in what is not zero.
+/// How many LSNs a damaged batch at the start of `bytes` may have taken: as many as its header
+/// says, if that is consistent, else as many as there is room for in what is not zero.
 pub(crate) fn events_in_damaged(bytes: &[u8], id: u64, bytes_max: u64) -> u64 {
     let head = [&[ENTRY][..], &id.to_le_bytes(), &[CHUNK]].concat();
     let u32_at = |at: usize| {

@@ -26,8 +26,8 @@ pub(crate) struct LogSummary {
     pub damage: Vec<Damage>,
     /// The bytes behind the last complete batch up to the last that is not zero or not readable.
     pub torn_bytes: u64,
-    /// The LSNs that a damaged batch behind the last one that can be read has taken, at most; `None`
-    /// if there is no such batch, or one that was never complete.
+    /// The LSNs that a damaged batch behind the last one that can be read has taken, at most;
+    /// `None` if there is no such batch, or one that was never complete.
     pub damaged_end: Option<u64>,
     pub timestamps: Option<(i64, i64)>,
     /// The end of the last complete batch, in bytes from the start of the file.

@@ -59,7 +59,8 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A file system that holds `image`, and a pixel with this engine. Numbers of requests begin with
+    /// A file system that holds `image`, and a pixel with this engine. Numbers of requests begin
+    /// with
     /// `first`.
     pub fn new(engine: &'static str, image: &Image, rules: Rules, first: u64) -> Self {
         let fs = LossyFs::mount(image, rules).expect("mount");

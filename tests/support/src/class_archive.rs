@@ -1,6 +1,6 @@
-//! The classes of Hadoop's daemons and tools, loaded, checked and laid out in one file that every JVM
-//! of the tests maps: it starts in half the time (class data sharing). A JVM that the file does not
-//! suit, after an update for example, does without.
+//! The classes of Hadoop's daemons and tools, loaded, checked and laid out in one file that every
+//! JVM of the tests maps: it starts in half the time (class data sharing). A JVM that the file does
+//! not suit, after an update for example, does without.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! What an enemy sends who knows the code, the format, the WAL's id, its LSNs, and even earlier logs
-//! and segments of the node: everything but the salt of the log that is being written.
+//! What an enemy sends who knows the code, the format, the WAL's id, its LSNs, and even earlier
+//! logs and segments of the node: everything but the salt of the log that is being written.
 
 use sewer_test_support::random::Random;
 use sewer_wal::{Event, WalId};

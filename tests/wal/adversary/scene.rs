@@ -118,9 +118,9 @@ impl Scene {
         self
     }
 
-    /// A sealed segment of an enemy's batches, compact or as the log was. (The log has its two empty
-    /// batches and, before them, the two blocks of its header: little is enough to be compact, and a
-    /// megabyte is enough not to be.)
+    /// A sealed segment of an enemy's batches, compact or as the log was. (The log has its two
+    /// empty batches and, before them, the two blocks of its header: little is enough to be
+    /// compact, and a megabyte is enough not to be.)
     pub fn segment(engine: Engine, compact: bool, random: &mut Random) -> Self {
         let mut count = if compact { 2 } else { 16 };
         let mut build = |count| {
@@ -265,7 +265,8 @@ impl Scene {
         format!("{at}..{to} spoilt in way {kind}")
     }
 
-    /// Holds what was found to what was requested: `end` is the LSN up to which a loss must be named.
+    /// Holds what was found to what was requested: `end` is the LSN up to which a loss must be
+    /// named.
     pub fn check(&self, found: &Found, touched: &[Range<u64>], end: u64) -> Result<(), String> {
         for (lsn, bytes) in &found.events {
             if self.requested.get(lsn) != Some(bytes) {

@@ -1,5 +1,5 @@
-//! A connection for each request, as browsers make it that come without a balancer, beside kept ones;
-//! plain and encrypted, beside nginx.
+//! A connection for each request, as browsers make it that come without a balancer, beside kept
+//! ones; plain and encrypted, beside nginx.
 
 use serde_json::{Map, Value};
 

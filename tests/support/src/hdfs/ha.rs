@@ -103,9 +103,9 @@ impl Hdfs {
         }
     }
 
-    /// Ends the segment of edits that the active one is writing. A standby reads whole segments only:
-    /// it would stay in safe mode, waiting for blocks that it has no edits of, until it has the
-    /// segment ended by itself, which is every two minutes.
+    /// Ends the segment of edits that the active one is writing. A standby reads whole segments
+    /// only: it would stay in safe mode, waiting for blocks that it has no edits of, until it has
+    /// the segment ended by itself, which is every two minutes.
     pub(super) fn roll_edits(&self) {
         let jars = hadoop::available().expect("it was there when the cluster started");
         let main = "org.apache.hadoop.hdfs.tools.DFSAdmin";

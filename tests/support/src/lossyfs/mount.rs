@@ -132,8 +132,8 @@ impl LossyFs {
         self.shared.lock().control.faults.push(fault);
     }
 
-    /// From now on, every read that touches these bytes of a file fails with EIO, whatever the file is
-    /// called later and whatever is written there: a bad sector that the disk does not replace.
+    /// From now on, every read that touches these bytes of a file fails with EIO, whatever the file
+    /// is called later and whatever is written there: a bad sector that the disk does not replace.
     ///
     /// # Panics
     /// If there is no such file below the mount.
