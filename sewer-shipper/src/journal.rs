@@ -1,6 +1,6 @@
 //! The plans on disk, `<shipper.dir>/shipments/<first>-<last>.json`; where segments carry the WAL's
-//! id in their names, so does the plan: `<first>-<last>-<id>.json`. A plan is written durably before
-//! the first byte of output and removed after the last segment is deleted.
+//! id in their names, so does the plan: `<first>-<last>-<id>.json`. A plan is written durably
+//! before the first byte of output and removed after the last segment is deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};

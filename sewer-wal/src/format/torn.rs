@@ -8,8 +8,8 @@ use super::batch::{EVENT_OVERHEAD, FIXED_BYTES, HEADER_AT, SECTOR, header_bytes}
 use super::{BLOCK, CHUNK, ENTRY, ENTRY_HEAD, Entry, Slot};
 use crate::event::EVENT_BYTES_MIN;
 
-/// How many bytes other than zero the first sector of a batch has, at the very least: its salt is 16
-/// bytes of chance. A sector with fewer was never written, but for a flipped bit.
+/// How many bytes other than zero the first sector of a batch has, at the very least: its salt is
+/// 16 bytes of chance. A sector with fewer was never written, but for a flipped bit.
 const HEAD_BYTES_MIN: usize = 8;
 
 /// Whether the last batch of a log, with events that are not intact, was torn while it was written
