@@ -124,7 +124,7 @@ fn put_batch(
         return put_entry(bytes, id, &chunks);
     }
     let data: usize = events.iter().map(|event| 9 + event.len()).sum();
-    let unpadded = 9 + 9 + 48 + 4 * events.len() + data + 1;
+    let unpadded = 9 + 9 + 52 + 4 * events.len() + data + 1;
     let length = match form {
         Form::Log if !unpadded.is_multiple_of(BLOCK) => (unpadded + 9).next_multiple_of(BLOCK),
         _ => unpadded,
@@ -133,6 +133,7 @@ fn put_batch(
     for number in [bytes.len() as u64, base, first] {
         header.extend_from_slice(&number.to_le_bytes());
     }
+    header.extend_from_slice(&[0; 4]); // no event here has so many zeros
     header.extend_from_slice(&narrow(length).to_le_bytes());
     header.extend_from_slice(&count);
     for event in events {
