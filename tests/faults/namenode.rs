@@ -72,7 +72,7 @@ fn events_arrive_exactly_once_whatever_the_namenode_does() {
     for step in Step::ALL {
         let mut options = step.options(&proxy);
         // Long enough for a JVM that enters safe mode while a call is held.
-        options.shipper.extend(["hdfs.rpc_timeout=20s".into(), "hdfs.data_timeout=40s".into()]);
+        options.shipper.extend(["hdfs.rpc_timeout=1m".into(), "hdfs.data_timeout=1m".into()]);
         let row = Row::new("safe mode entered and left", step.name()).tells("safe_mode");
         let row = if step == Step::BeforeClose { row.in_slice() } else { row };
         matrix.row(&hdfs, &row, &options, |rig| enter_and_leave_safe_mode(rig, &proxy, step));

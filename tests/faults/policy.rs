@@ -55,8 +55,8 @@ impl Guarded {
             // What is done to the directory then is done to nothing that is under way.
             options.shipper.push("shipper.parallel=1".into());
         }
-        // A call is held for as long as a JVM takes that changes something.
-        options.shipper.push("hdfs.rpc_timeout=20s".into());
+        // A call is held for as long as some JVMs take that change something.
+        options.shipper.extend(["hdfs.rpc_timeout=1m".into(), "hdfs.data_timeout=1m".into()]);
         matrix.row(&self.hdfs, row, &options, |rig| {
             let held = step.reach(&self.proxy);
             strike(&self.hdfs, rig, held);

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sewer_test_support::hdfs::{Hdfs, HdfsOptions};
@@ -34,16 +33,12 @@ const HELD_SLACK: usize = 8;
 /// What the shipper says while the KDC is silent.
 const NO_ANSWER: &str = "from the NameNode or from a Kerberos KDC";
 
-/// One cluster at a time: several at once tell more about the machine than about the code.
-static CLUSTER: Mutex<()> = Mutex::new(());
-
 /// A secured cluster, its KDC, and a pixel whose events go there.
 struct Site {
     pixel: Pixel,
     hdfs: Hdfs,
     kdc: Kdc,
     directory: TempDir,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Site {
@@ -52,13 +47,12 @@ impl Site {
         if !kdc::available_or_skip("kerberos") {
             return None;
         }
-        let turn = CLUSTER.lock().unwrap_or_else(PoisonError::into_inner);
         let kdc = Kdc::start();
         kdc.add("sewer", ticket);
         let hdfs = Hdfs::start(&kdc.secured(HdfsOptions::default(), protection));
         let directory = tempfile::tempdir().expect("a temporary directory");
         let pixel = Pixel::started(BINARY, directory.path(), &[]);
-        Some(Self { pixel, hdfs, kdc, directory, _turn: turn })
+        Some(Self { pixel, hdfs, kdc, directory })
     }
 
     /// A shipper of the pixel's events with further settings.

@@ -196,8 +196,9 @@ fn sigterm_answers_what_is_in_flight_turns_health_to_503_seals_and_exits_0() {
     assert_eq!(events_in_active(&pixel.wal_dir()), 0, "every event is in a sealed segment");
     pixel.start();
     pixel.wait_until_ready();
-    let next = pixel.metrics()["sewer_pixel_wal_next_lsn"];
-    assert_eq!(next.to_string(), events.len().to_string(), "LSNs go on after a clean stop");
+    let next = || pixel.metrics()["sewer_pixel_wal_next_lsn"].to_string();
+    let goes_on = eventually(PATIENCE, || next() == events.len().to_string());
+    assert!(goes_on, "LSNs go on after a clean stop: {} after {}", next(), events.len());
 }
 
 fn events_in_active(wal: &Path) -> usize {

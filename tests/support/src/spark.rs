@@ -20,6 +20,9 @@ const CONF: [&str; 7] = [
     "spark.sql.session.timeZone=UTC",
 ];
 
+/// A few rows are not worth the better compiler.
+const QUICK: &str = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1";
+
 /// Runs Python programs on Spark.
 #[derive(Clone, Debug)]
 pub struct Spark {
@@ -71,6 +74,7 @@ impl Spark {
         for conf in CONF {
             command.args(["--conf", conf]);
         }
+        command.args(["--driver-java-options", QUICK]);
         command.arg("--driver-class-path").arg(jars.classes());
         command.args(["--py-files", module, program]).args(arguments);
         // The Python of the workers must be that of the driver; and no other Spark's home.

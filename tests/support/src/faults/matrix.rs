@@ -11,7 +11,7 @@ use crate::hdfs::Hdfs;
 
 /// After a fault has ended: the longest wait of a retry, the timeouts, and the shipping of what has
 /// come meanwhile add up to some ten seconds; the rest is a margin for a crowded machine.
-const RECOVERY: Duration = Duration::from_mins(1);
+const RECOVERY: Duration = Duration::from_mins(2);
 
 /// What of a failure goes into the table; all of it is printed at the end.
 const WHY_CHARS_MAX: usize = 120;
@@ -59,7 +59,7 @@ impl Row {
         self
     }
 
-    /// The time after the fault's end within which lag must be little again; a minute else.
+    /// The time after the fault's end within which lag must be little again; two minutes else.
     #[must_use]
     pub fn recovers_within(mut self, recovery: Duration) -> Self {
         self.recovery = recovery;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::rig::RigOptions;
 use crate::proxy::{Calls, Proxy, When};
 
-/// Under load, shipments follow each other all the time.
-const REACH_WAIT: Duration = Duration::from_secs(40);
+/// Under load, shipments follow each other all the time, on a crowded machine more slowly.
+const REACH_WAIT: Duration = Duration::from_secs(90);
 
 /// The steps, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,9 @@ impl Step {
         if self != Self::MidWrite {
             return options;
         }
-        // Files of about a megabyte, in blocks of half of that.
-        let shipper = ["hdfs.block_size=512KiB", "roll.max_age=1s"].map(str::to_owned).to_vec();
+        // Files of about a megabyte, in blocks of a quarter of that, so that a crowded machine fills
+        // more than one, too.
+        let shipper = ["hdfs.block_size=256KiB", "roll.max_age=1s"].map(str::to_owned).to_vec();
         RigOptions { shipper, padding_bytes: 4 << 10, ..options }
     }
 
