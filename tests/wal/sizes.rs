@@ -64,7 +64,7 @@ fn a_segment_takes_hardly_more_than_in_format_1() {
                 per_event(log),
                 per_event(segment.bytes)
             );
-            assert!(log % 4096 == 0 && log <= old + (batches + 5) * 4096);
+            assert!(log.is_multiple_of(4096) && log <= old + (batches + 5) * 4096);
             // A tenth of padding at most, and 40 bytes for what proves a batch, 4 for an event.
             let most = (old + batches * 40 + number * 4) * 10 / 9 + 3 * 4096;
             assert!(segment.bytes <= most, "{} of {most} bytes", segment.bytes);
