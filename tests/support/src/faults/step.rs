@@ -56,8 +56,8 @@ impl Step {
         if self != Self::MidWrite {
             return options;
         }
-        // Files of about a megabyte, in blocks of a quarter of that, so that a crowded machine fills
-        // more than one, too.
+        // Files of about a megabyte, in blocks of a quarter of that, so that a crowded machine
+        // fills more than one, too.
         let shipper = ["hdfs.block_size=256KiB", "roll.max_age=1s"].map(str::to_owned).to_vec();
         RigOptions { shipper, padding_bytes: 4 << 10, ..options }
     }
