@@ -191,6 +191,10 @@ fn a_damaged_history_is_a_warning_and_nothing_more() {
     let file = directory.path().join("history");
     fs::write(&file, "{\"version\":1,\"rings\":[{\"step_s\":60").unwrap();
     let mut pixel = Pixel::started(BINARY, directory.path(), &[]);
+    // The log is written beside the work, so that its lines may come a little later.
+    let path = directory.path().join("pixel.log");
+    let warns = || fs::read_to_string(&path).is_ok_and(|log| log.contains("WARN"));
+    assert!(eventually(PATIENCE, warns), "{}", pixel.process().log());
     let log = pixel.process().log();
     let warning = log.lines().find(|line| line.contains("WARN")).unwrap_or_else(|| panic!("{log}"));
     assert!(warning.contains("history") && warning.contains(&file.display().to_string()), "{log}");
