@@ -24,6 +24,7 @@ mod slices;
 mod stats;
 mod wrk;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -47,6 +48,10 @@ struct Arguments {
     /// The length of a slice in seconds.
     #[arg(long)]
     slice: Option<u64>,
+    /// The directory of another build, whose pixel is measured beside this one in `connections` and
+    /// `fresh`.
+    #[arg(long)]
+    before: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
     let mut settings = Settings::new(arguments.quick);
     settings.rounds = arguments.rounds.unwrap_or(settings.rounds).max(1);
     settings.slice_seconds = arguments.slice.unwrap_or(settings.slice_seconds).max(1);
+    settings.before = arguments.before;
     let sections = match arguments.sections {
         none if none.is_empty() => Section::all(),
         some => some,

@@ -15,6 +15,8 @@ pub struct Settings {
     pub quick: bool,
     /// The path of this program; those that are measured lie beside it.
     pub binary: String,
+    /// Where the programs of another build lie.
+    pub before: Option<PathBuf>,
     /// Where results go.
     pub results: PathBuf,
     /// Where Flume's jars are.
@@ -32,9 +34,16 @@ impl Settings {
             slice_seconds: if quick { 1 } else { 2 },
             quick,
             binary: binary.display().to_string(),
+            before: None,
             results: target.join("bench"),
             flume_lib: flume.unwrap_or_else(|| target.join("flume/lib")),
         }
+    }
+
+    /// The same with the programs of the build before, if one was named.
+    pub fn of_before(&self) -> Option<Self> {
+        let binary = self.before.as_ref()?.join("sewer-bench").display().to_string();
+        Some(Self { binary, ..self.clone() })
     }
 
     /// A directory of its own for a section, on the disk that is measured.

@@ -54,6 +54,7 @@ fn start(settings: &Settings, root: &Path, outcome: &mut Outcome) -> Vec<Server>
         PixelServer::received(settings, &own(root, "received")).server,
         PixelServer::without_log(settings, &own(root, "none")).server,
     ];
+    servers.extend(PixelServer::of_before(settings, root));
     let (long, short) = FLUME_WARM_UP_SECONDS;
     let warm_up = Load::full(CONNECTIONS[0], settings.either(long, short));
     let started = flume(settings, &own(root, "flume"));

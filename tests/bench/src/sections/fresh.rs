@@ -22,15 +22,17 @@ pub fn run(settings: &Settings) -> Outcome {
     let mut outcome = Outcome { section: "fresh", ..Outcome::default() };
     let root = directory.path();
     let certificate = Certificate::new(root);
-    let plain = vec![
+    let mut plain = vec![
         nginx(&own(root, "nginx"), AccessLog::Buffered, 1, true),
         PixelServer::durable(settings, &own(root, "pixel")).server,
         PixelServer::without_log(settings, &own(root, "none")).server,
     ];
-    let encrypted = vec![
+    let mut encrypted = vec![
         nginx_with_tls(&own(root, "nginx-tls"), &certificate),
         PixelServer::with_tls(settings, &own(root, "pixel-tls"), &certificate).server,
     ];
+    plain.extend(PixelServer::of_before(settings, root));
+    encrypted.extend(PixelServer::of_before_with_tls(settings, root, &certificate));
     let mut data = Map::new();
     for (mut servers, base) in [plain, encrypted].into_iter().zip(BASES) {
         for closes in [false, true] {

@@ -8,7 +8,7 @@ use sewer_test_support::pixel::{Pixel, READY_WAIT};
 use sewer_test_support::process::sibling;
 
 use super::{Certificate, Left, Server, start};
-use crate::settings::Settings;
+use crate::settings::{Settings, own};
 
 /// What the tests' pixels have otherwise than by default, put back.
 const DEFAULTS: [&str; 1] = ["wal.roll_interval=30s"];
@@ -51,6 +51,14 @@ impl PixelServer {
         Self::start(settings, directory, "pixel, durable", true, &["pixel.workers=1"])
     }
 
+    /// The durable one of the build before, if one was named.
+    pub fn of_before(settings: &Settings, directory: &Path) -> Option<Server> {
+        let settings = settings.of_before()?;
+        let sets = ["pixel.workers=1"];
+        let directory = own(directory, "before");
+        Some(Self::start(&settings, &directory, "pixel, build before", true, &sets).server)
+    }
+
     /// The same, which acknowledges what it has received.
     pub fn received(settings: &Settings, directory: &Path) -> Self {
         let sets = ["pixel.workers=1", "pixel.ack=received"];
@@ -65,10 +73,31 @@ impl PixelServer {
 
     /// The same as the durable one, encrypted.
     pub fn with_tls(settings: &Settings, directory: &Path, certificate: &Certificate) -> Self {
+        Self::encrypted(settings, directory, "pixel, TLS", certificate)
+    }
+
+    /// The encrypted one of the build before, if one was named.
+    pub fn of_before_with_tls(
+        settings: &Settings,
+        directory: &Path,
+        certificate: &Certificate,
+    ) -> Option<Server> {
+        let settings = settings.of_before()?;
+        let directory = own(directory, "before-tls");
+        let label = "pixel, TLS, build before";
+        Some(Self::encrypted(&settings, &directory, label, certificate).server)
+    }
+
+    fn encrypted(
+        settings: &Settings,
+        directory: &Path,
+        label: &'static str,
+        certificate: &Certificate,
+    ) -> Self {
         let cert = format!("pixel.tls.cert={}", certificate.cert.display());
         let key = format!("pixel.tls.key={}", certificate.key.display());
         let sets = ["pixel.workers=1", &cert, &key];
-        let mut pixel = Self::start(settings, directory, "pixel, TLS", true, &sets);
+        let mut pixel = Self::start(settings, directory, label, true, &sets);
         pixel.server.is_tls = true;
         pixel
     }
