@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sewer_test_support::http::Connection;
@@ -13,7 +14,9 @@ use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ALL_VERSIONS, ClientConnection, HandshakeKind, StreamOwned};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
+};
 
 use self::client::{Identity, client, connection, identity, session, sets, write};
 
@@ -155,7 +158,7 @@ fn a_client_resumes_its_session_however_many_others_came_since() {
     let pixel = start(directory.path());
     let versions = [[&TLS12], [&TLS13]];
     let clients = versions.map(|version| client(identity.cert.der(), &version));
-    let visit = |client| {
+    let visit = |client: &Arc<ClientConfig>| {
         let mut visit = Client::with(&pixel, connection(client)).unwrap();
         assert_eq!(visit.get().unwrap(), NO_CONTENT);
         visit.0.conn.handshake_kind().unwrap()
