@@ -175,10 +175,10 @@ fn a_file_or_directory_that_is_missing_is_named() {
     assert_refused("sewer-shipper", &finished, 1, &[path, "No such file or directory"]);
     for command in ["dump", "stat", "verify"] {
         let finished = sewer_wal(BINARY, &[command, path]);
-        assert_refused("sewer-wal", &finished, 1, &[path, "No such file or directory"]);
+        assert_refused("sewer-wal", &finished, 3, &[path, "No such file or directory"]);
     }
     let finished = sewer_wal(BINARY, &[Path::new("verify"), directory.path()]);
-    assert_refused("sewer-wal", &finished, 1, &[directory.path().to_str().unwrap(), "ID"]);
+    assert_refused("sewer-wal", &finished, 3, &[directory.path().to_str().unwrap(), "ID"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod adversary;
 mod append;
 mod bad_blocks;
+mod command;
 mod common;
 mod format_1;
 mod identity;

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sewer_wal::Lsn;
 use sewer_wal::error::one_line;
 
 /// Looks at a Sewer WAL. Works beside a running pixel: it takes no lock and writes nothing.
@@ -25,39 +24,41 @@ struct Arguments {
 enum Command {
     /// Prints events in LSN order.
     Dump {
-        /// How to print an event: tab-separated with `-` for absent, or one JSON object per line.
-        #[arg(long, value_enum, default_value = "text")]
-        format: dump::Format,
-        /// The first LSN to print.
-        #[arg(long, value_name = "LSN", default_value = "0")]
-        from: Lsn,
-        /// The last LSN to print.
-        #[arg(long, value_name = "LSN")]
-        to: Option<Lsn>,
-        /// A WAL directory, a segment or an active log.
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        query: dump::Query,
     },
-    /// Prints a line per segment of a WAL directory.
+    /// Prints a line per file of a WAL directory, and what is in it altogether; exit 1 on damage.
     Stat {
+        /// One JSON object instead.
+        #[arg(long)]
+        json: bool,
         /// A WAL directory.
         dir: PathBuf,
     },
     /// Checks every CRC, every footer and the continuity of LSNs; exit 1 and the offsets on damage.
     Verify {
+        /// Only damage and the summary.
+        #[arg(long, short)]
+        quiet: bool,
+        /// One JSON object instead.
+        #[arg(long)]
+        json: bool,
         /// A WAL directory, a segment or an active log.
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
 }
 
+/// The exit code when nothing could be looked at.
+const COULD_NOT_LOOK: u8 = 3;
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let result = match command {
-        Command::Dump { format, from, to, paths } => dump::run(&mut out, format, from, to, &paths),
-        Command::Stat { dir } => stat::run(&mut out, &dir),
-        Command::Verify { paths } => verify::run(&mut out, &paths),
+        Command::Dump { query } => dump::run(&mut out, &query),
+        Command::Stat { json, dir } => stat::run(&mut out, json, &dir),
+        Command::Verify { quiet, json, paths } => verify::run(&mut out, quiet, json, &paths),
     };
     let result = result.and_then(|sound| out.flush().map(|()| sound).map_err(Into::into));
     match result {
@@ -66,7 +67,8 @@ fn main() -> ExitCode {
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("sewer-wal: {}", one_line(e.as_ref()));
-            ExitCode::FAILURE
+            let is_of_output = e.is::<std::io::Error>() && e.chain().count() == 1;
+            if is_of_output { ExitCode::FAILURE } else { COULD_NOT_LOOK.into() }
         }
     }
 }

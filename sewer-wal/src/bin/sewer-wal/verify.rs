@@ -4,37 +4,116 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use sewer_wal::reader::{Damage, Item};
 use sewer_wal::{Layout, Lsn, LsnRange, SegmentReader, WalError, WalId};
 
 use crate::sources::resolve;
 
-/// Checks `paths` and prints a line per file and per damage; `false` if there was any.
-pub fn run(out: &mut impl Write, paths: &[PathBuf]) -> anyhow::Result<bool> {
-    let mut sound = true;
+/// The verdict on everything that was checked.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    files: Vec<Checked>,
+    events: u64,
+    /// Events that are lost, as far as anything tells how many.
+    lost_events: u64,
+    damaged_files: usize,
+}
+
+/// The verdict on a file.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: PathBuf,
+    events: u64,
+    lsns: Option<LsnRange>,
+    lost_events: u64,
+    problems: Vec<String>,
+}
+
+impl Checked {
+    fn new(file: PathBuf) -> Self {
+        Self { file, events: 0, lsns: None, lost_events: 0, problems: Vec::new() }
+    }
+
+    fn damaged(file: PathBuf, problem: String) -> Self {
+        Self { problems: vec![problem], ..Self::new(file) }
+    }
+}
+
+/// The LSN that the next file of each WAL must begin with, once one has been read.
+type Expected = BTreeMap<Option<WalId>, Lsn>;
+
+/// Checks `paths` and prints a line per file and per damage, then a summary; `false` if there was
+/// damage.
+pub fn run(
+    out: &mut impl Write,
+    quiet: bool,
+    json: bool,
+    paths: &[PathBuf],
+) -> anyhow::Result<bool> {
+    let mut report = Report::default();
+    let mut add = |out: &mut dyn Write, file: Checked| {
+        if !json {
+            print(out, &file, quiet)?;
+        }
+        report.events += file.events;
+        report.lost_events += file.lost_events;
+        report.damaged_files += usize::from(!file.problems.is_empty());
+        report.files.push(file);
+        std::io::Result::Ok(())
+    };
     for path in paths {
         let sources = resolve(path)?;
         if sources.whole_wal {
             for path in Layout::new(path).strangers_in_sealed()? {
-                writeln!(out, "{}", WalError::Stranger { path })?;
-                sound = false;
+                let problem = WalError::Stranger { path: path.clone() }.to_string();
+                add(out, Checked::damaged(path, problem))?;
             }
         }
-        let mut expected = BTreeMap::new();
+        let mut expected = sources.whole_wal.then(Expected::new);
         for source in sources.files {
             let file = source.path().to_path_buf();
-            let expected = &mut expected;
-            let mut check = Check { out, file: &file, expected, joins: sources.whole_wal, sound };
             match source.open() {
-                Ok(Some(reader)) => check.file(reader)?,
-                Ok(None) => continue,
+                Ok(Some(reader)) => add(out, check(reader, expected.as_mut()))?,
+                Ok(None) => {}
                 // The others are checked all the same.
-                Err(error) => check.unreadable(&error)?,
+                Err(error) => add(out, Checked::damaged(file, format!("{error:#}")))?,
             }
-            sound = check.sound;
         }
     }
-    Ok(sound)
+    if json {
+        serde_json::to_writer(&mut *out, &report).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        summarize(out, &report)?;
+    }
+    Ok(report.damaged_files == 0)
+}
+
+fn print(out: &mut dyn Write, checked: &Checked, quiet: bool) -> std::io::Result<()> {
+    for problem in &checked.problems {
+        writeln!(out, "{problem}")?;
+    }
+    if let Some(lsns) = checked.lsns
+        && checked.problems.is_empty()
+        && !quiet
+    {
+        writeln!(out, "{}: ok, {} events, LSN {lsns}", checked.file.display(), checked.events)?;
+    }
+    Ok(())
+}
+
+fn summarize(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
+    let Report { files, events, lost_events, damaged_files } = report;
+    let files = files.len();
+    match damaged_files {
+        0 => writeln!(out, "{files} files, {events} events: sound"),
+        _ => writeln!(
+            out,
+            "{files} files, {events} events: {damaged_files} with damage, {lost_events} events \
+             known to be lost"
+        ),
+    }
 }
 
 /// One line that tells an operator what is lost and where.
@@ -47,69 +126,44 @@ pub fn describe(file: &Path, damage: &Damage) -> String {
     format!("{}: damaged at byte {}: {}; {lost}", file.display(), damage.offset, damage.reason)
 }
 
-struct Check<'a, W> {
-    out: &'a mut W,
-    file: &'a Path,
-    /// The LSN that the next file of each WAL must begin with, once one has been read.
-    expected: &'a mut BTreeMap<Option<WalId>, Lsn>,
-    /// Whether files must join at all.
-    joins: bool,
-    sound: bool,
-}
-
-impl<W: Write> Check<'_, W> {
-    fn unreadable(&mut self, error: &anyhow::Error) -> anyhow::Result<()> {
-        self.sound = false;
-        Ok(writeln!(self.out, "{error:#}")?)
-    }
-
-    fn file(&mut self, mut reader: SegmentReader) -> anyhow::Result<()> {
-        let (mut events, mut first, mut sound) = (0, None, true);
-        loop {
-            let item = match reader.next_item() {
-                Ok(Some(item)) => item,
-                Ok(None) => break,
-                Err(error) => return self.unreadable(&error.into()),
-            };
-            match item {
-                Item::Damage(damage) => {
-                    writeln!(self.out, "{}", describe(self.file, &damage))?;
-                    sound = false;
-                }
-                Item::Batch(batch) => {
-                    first.get_or_insert(batch.range.first);
-                    events += batch.events().count();
-                }
+/// Reads a file to its end, and whether it joins the one before it.
+fn check(mut reader: SegmentReader, expected: Option<&mut Expected>) -> Checked {
+    let mut checked = Checked::new(reader.path().to_path_buf());
+    let mut first = None;
+    loop {
+        match reader.next_item() {
+            Ok(Some(Item::Damage(damage))) => {
+                checked.lost_events += damage.lost.count();
+                checked.problems.push(describe(&checked.file, &damage));
+            }
+            Ok(Some(Item::Batch(batch))) => {
+                first.get_or_insert(batch.range.first);
+                checked.events += batch.events().count() as u64;
+            }
+            Ok(None) => break,
+            Err(error) => {
+                checked.problems.push(format!("{:#}", anyhow::Error::from(error)));
+                return checked;
             }
         }
-        let Some(end) = reader.next_lsn().filter(|_| first.is_some() || reader.footer().is_some())
-        else {
-            self.sound &= sound;
-            return Ok(());
-        };
-        let begin = reader.footer().map_or(first, |footer| Some(footer.base)).unwrap_or(end);
+    }
+    let end = reader.next_lsn().filter(|_| first.is_some() || reader.footer().is_some());
+    let Some(end) = end else { return checked };
+    let begin = reader.footer().map_or(first, |footer| Some(footer.base)).unwrap_or(end);
+    checked.lsns = Some(LsnRange { first: begin, end });
+    if let Some(expected) = expected {
         let id = reader.header().map(|header| header.wal_id);
-        sound &= self.join(id, begin, end)?;
-        if sound {
-            let range = LsnRange { first: begin, end };
-            writeln!(self.out, "{}: ok, {events} events, LSN {range}", self.file.display())?;
-        }
-        self.sound &= sound;
-        Ok(())
-    }
-
-    /// Whether a file that spans `begin..end` follows the one before it.
-    fn join(&mut self, id: Option<WalId>, begin: Lsn, end: Lsn) -> anyhow::Result<bool> {
-        let expected = self.expected.get(&id).copied();
-        self.expected.insert(id, expected.unwrap_or_default().max(end));
-        let Some(expected) = expected.filter(|_| self.joins) else { return Ok(true) };
+        let before = expected.get(&id).copied();
+        expected.insert(id, before.unwrap_or_default().max(end));
         // A log that was sealed while we looked comes twice.
-        if begin > expected {
-            let gap = LsnRange { first: expected, end: begin };
-            let file = self.file.display();
-            writeln!(self.out, "{file}: {} events are missing before it, LSN {gap}", gap.count())?;
-            return Ok(false);
+        if let Some(gap) = before.filter(|before| begin > *before) {
+            let gap = LsnRange { first: gap, end: begin };
+            let (file, count) = (checked.file.display(), gap.count());
+            checked.lost_events += count;
+            checked
+                .problems
+                .push(format!("{file}: {count} events are missing before it, LSN {gap}"));
         }
-        Ok(true)
     }
+    checked
 }
