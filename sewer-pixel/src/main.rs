@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sewer_ops::logging::LogLevel;
-use sewer_ops::program::{Sources, configure, finish};
+use sewer_ops::program::{Sources, configure, finish, print_config};
 use sewer_pixel::config::Config;
 use sewer_pixel::{check, daemon};
 use sewer_wal::error::one_line;
@@ -23,12 +23,18 @@ struct Arguments {
     /// Says whether configuration, directories and ports would work, and exits
     #[arg(long)]
     check: bool,
+    /// Prints every key with its value and the layer that it comes from, and exits
+    #[arg(long)]
+    print_config: bool,
 }
 
 fn main() -> ExitCode {
     const NAME: &str = "sewer-pixel";
-    let Arguments { config: file, set: sets, check } = Arguments::parse();
+    let Arguments { config: file, set: sets, check, print_config: is_printed } = Arguments::parse();
     let sources = Sources { file, sets };
+    if is_printed {
+        return print_config::<Config>(NAME, &sources);
+    }
     match configure(NAME, &sources) {
         Ok((config, log)) => {
             finish(NAME, run(check, config, sources, log).map_err(|e| one_line(e.as_ref())))

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sewer_ops::logging::LogLevel;
-use sewer_ops::program::{Sources, configure, finish};
+use sewer_ops::program::{Sources, configure, finish, print_config};
 use sewer_shipper::config::Config;
 use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
 use sewer_wal::error::one_line;
@@ -40,12 +40,18 @@ struct Arguments {
     /// Prints the rows of finished files as JSON lines, and exits
     #[arg(long, value_name = "FILE|URI", num_args = 1.., group = "mode")]
     cat: Vec<String>,
+    /// Prints every key with its value and the layer that it comes from, and exits
+    #[arg(long, group = "mode")]
+    print_config: bool,
 }
 
 fn main() -> ExitCode {
     const NAME: &str = "sewer-shipper";
     let arguments = Arguments::parse();
     let sources = Sources { file: arguments.config.clone(), sets: arguments.set.clone() };
+    if arguments.print_config {
+        return print_config::<Config>(NAME, &sources);
+    }
     match configure(NAME, &sources) {
         Ok((config, log)) => {
             let result = run(&arguments, config, sources, log);

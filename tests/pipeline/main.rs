@@ -8,3 +8,4 @@ mod full_disk;
 mod outage;
 mod status_port;
 mod surroundings;
+mod telling;

@@ -1,12 +1,14 @@
 //! From the command line to an exit code: what the `main` of both daemons does.
 
 use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::config::{ConfigError, Layers, flat};
 use crate::log_writer::LogWriter;
 use crate::logging::{self, LogConfig, LogLevel};
 use crate::{EXIT_CONFIG, EXIT_FAILED, config, log_writer};
@@ -19,7 +21,7 @@ pub trait Configuration: Clone + Default + Serialize + DeserializeOwned + Send +
     /// Checks what a type cannot say, and fills in what only the system knows.
     ///
     /// # Errors
-    /// One line that names the key and what it may be.
+    /// One line, "key `section.key`: " and what it may be.
     fn validated(self) -> Result<Self, String>;
 
     /// `[log]`.
@@ -41,10 +43,22 @@ impl Sources {
     /// # Errors
     /// A line for the operator.
     pub fn load<C: Configuration>(&self) -> Result<C, String> {
-        let standard = Path::new(C::STANDARD_FILE);
-        let config: C =
-            config::load(standard, self.file.as_deref(), &self.sets).map_err(|e| e.to_string())?;
-        config.validated()
+        let layers = self.layers::<C>().map_err(|e| e.to_string())?;
+        let config = layers.extract::<C>().map_err(|e| e.to_string())?;
+        config.validated().map_err(|problem| located(&layers, problem))
+    }
+
+    fn layers<C: Configuration>(&self) -> Result<Layers, ConfigError> {
+        Layers::read::<C>(Path::new(C::STANDARD_FILE), self.file.as_deref(), &self.sets)
+    }
+}
+
+/// A problem with a key behind the layer that the key's value comes from.
+fn located(layers: &Layers, problem: String) -> String {
+    let key = problem.strip_prefix("key `").and_then(|rest| rest.split('`').next());
+    match key.map(|key| layers.origin(key)) {
+        Some(origin) => format!("{origin}: {problem}"),
+        None => problem,
     }
 }
 
@@ -56,8 +70,15 @@ pub fn configure<C: Configuration>(
     name: &str,
     sources: &Sources,
 ) -> Result<(C, LogLevel), ExitCode> {
+    // First, so that whatever is wrong with the rest is told as the log is to be.
+    let layers = sources.layers::<C>();
+    let log = layers.as_ref().ok().and_then(|layers| layers.section("log")).unwrap_or_default();
+    let level = logging::init(&log).map_err(|problem| match &layers {
+        Ok(layers) => located(layers, problem),
+        Err(_) => problem,
+    });
     let configured = sources.load().and_then(|config: C| {
-        let level = logging::init(config.log())?;
+        let level = level?;
         let names = config::mistyped::<C>(std::env::vars_os().map(|(name, _)| name));
         if !names.is_empty() {
             tracing::info!(
@@ -87,8 +108,48 @@ pub fn finish(name: &str, result: Result<bool, impl Display>) -> ExitCode {
     code
 }
 
+/// Prints every key with its value and the layer that it comes from. Returns the code to exit with.
+pub fn print_config<C: Configuration>(name: &str, sources: &Sources) -> ExitCode {
+    match effective::<C>(sources) {
+        Ok(text) => {
+            // Nobody who reads it is no reason to complain.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(problem) => {
+            tell(name, &problem);
+            EXIT_CONFIG.into()
+        }
+    }
+}
+
+fn effective<C: Configuration>(sources: &Sources) -> Result<String, String> {
+    let layers = sources.layers::<C>().map_err(|e| e.to_string())?;
+    let mut section = String::new();
+    let mut lines = Vec::new();
+    for (key, value) in flat(&sources.load::<C>()?) {
+        let (of, name) = key.split_once('.').unwrap_or(("", &key));
+        if of != section {
+            lines.push(format!("[{of}]"));
+            of.clone_into(&mut section);
+        }
+        let origin = layers.origin(&key);
+        lines.push(match toml::Value::try_from(&value) {
+            Ok(value) => format!("{name} = {value}  # {origin}"),
+            Err(_) => format!("# {name} is not set"),
+        });
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
 /// Says on standard error why the program ends, if anybody listens there.
 fn tell(name: &str, problem: &impl Display) {
-    LogWriter::get().line(format!("{name}: {problem}\n").as_bytes());
+    for line in problem.to_string().lines() {
+        if logging::is_json() {
+            tracing::error!(program = name, "{line}");
+        } else {
+            LogWriter::get().line(format!("{name}: {line}\n").as_bytes());
+        }
+    }
     log_writer::flush();
 }

@@ -5,13 +5,12 @@
 //! Each part says which keys it takes; a key that changed and that nobody takes is named in the
 //! log and has its new value after a restart.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::config::flat;
 use crate::logging::LogLevel;
 use crate::program::{Configuration, Sources};
 
@@ -144,27 +143,6 @@ fn changed(old: &impl Serialize, new: &impl Serialize) -> Vec<String> {
     keys.extend(new.keys().filter(|key| !old.contains_key(*key)));
     keys.sort();
     keys.into_iter().cloned().collect()
-}
-
-/// Every key with its value; a list is one value.
-fn flat(config: &impl Serialize) -> BTreeMap<String, Value> {
-    fn walk(path: String, value: Value, into: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(fields) => {
-                for (name, value) in fields {
-                    let path = if path.is_empty() { name } else { format!("{path}.{name}") };
-                    walk(path, value, into);
-                }
-            }
-            value => {
-                into.insert(path, value);
-            }
-        }
-    }
-    let mut keys = BTreeMap::new();
-    let value = serde_json::to_value(config).expect("a configuration can be written as JSON");
-    walk(String::new(), value, &mut keys);
-    keys
 }
 
 #[cfg(test)]
