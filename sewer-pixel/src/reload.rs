@@ -15,7 +15,8 @@ use crate::policy::Policy;
 use crate::policy::current::Policies;
 
 /// The keys that are read from the live configuration whenever they are needed.
-const LIVE: &[&str] = &["pixel.drain_delay", "wal.min_free_bytes", "wal.max_bytes"];
+const LIVE: &[&str] =
+    &["pixel.drain_delay", "status.any_path", "wal.min_free_bytes", "wal.max_bytes"];
 
 /// The keys of the [`Policy`].
 const POLICY: &[&str] = &[

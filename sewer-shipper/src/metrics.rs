@@ -291,8 +291,22 @@ impl Metrics {
 }
 
 impl Report for Metrics {
-    fn is_healthy(&self) -> bool {
-        self.max_lag.is_none_or(|max_lag| self.lag() <= max_lag)
+    fn problem(&self) -> Option<String> {
+        let (lag, max_lag) = (self.lag(), self.max_lag?);
+        let seconds = |time: Duration| {
+            humantime_serde::re::humantime::format_duration(Duration::from_secs(time.as_secs()))
+        };
+        (lag > max_lag).then(|| {
+            format!(
+                "the oldest event that is not delivered is {} old; status.max_lag is {}",
+                seconds(lag),
+                seconds(max_lag)
+            )
+        })
+    }
+
+    fn has_any_path(&self) -> bool {
+        false
     }
 
     fn stats(&self) -> serde_json::Value {

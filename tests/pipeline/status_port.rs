@@ -71,14 +71,18 @@ fn figures_are_for_the_networks_of_status_allow_and_health_is_for_everyone() {
             assert_eq!(response.status, 403, "{path}");
             assert!(response.body.contains("status.allow has no 127.0.0.1"), "{}", response.body);
         }
-        for path in ["/", "/health", "/metrics/", "/stats/x", "/dashboards"] {
+        for path in ["/", "/healthz", "/livez"] {
             let response = get(&address, path);
             assert_eq!((response.status, response.body.as_str()), (200, ""), "{path}");
         }
     }
+    for path in ["/health", "/metrics/", "/stats/x", "/dashboards"] {
+        assert_eq!(node.pixel.status(path).status, 200, "{path}, by status.any_path");
+        assert_eq!(get(&node.shipper.status_address(), path).status, 404, "{path}");
+    }
     for path in ["/dashboard", "/dashboard/data"] {
         assert_eq!(node.pixel.status(path).status, 403, "{path}");
-        assert_eq!(get(&node.shipper.status_address(), path).status, 200, "it has no such page");
+        assert_eq!(get(&node.shipper.status_address(), path).status, 404, "it has no such page");
     }
 }
 

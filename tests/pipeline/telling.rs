@@ -1,5 +1,5 @@
 //! The words of both daemons to their operator: every mistake of a configuration at once, each value
-//! with its layer, and lines as systemd's journal and scripts read them.
+//! with its layer, why a node takes nothing, and lines as systemd's journal and scripts read them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use sewer_test_support::command::Finished;
+use sewer_test_support::http;
 use sewer_test_support::pixel::{Pixel, READY_WAIT, run};
 use sewer_test_support::process::{Process, eventually, sibling};
+use sewer_test_support::shipper::Shipper;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-shipper");
 
@@ -101,4 +103,51 @@ fn lines_of_the_journal_begin_with_their_priority() {
         let levels = [(" INFO ", "<6>"), (" WARN ", "<4>"), ("ERROR ", "<3>")];
         assert!(levels.into_iter().any(is_right), "{line}");
     }
+}
+
+/// The status and the body of a path of a pixel's status port.
+fn told(pixel: &Pixel, path: &str) -> (u16, String) {
+    let response = pixel.status(path);
+    (response.status, response.body)
+}
+
+#[test]
+fn a_pixel_that_takes_nothing_says_why_in_a_sentence_and_lives() {
+    for (set, key) in
+        [("wal.min_free_bytes=9EiB", "wal.min_free_bytes"), ("wal.max_bytes=1B", "wal.max_bytes")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let mut pixel = Pixel::new(BINARY, directory.path(), &[set]);
+        pixel.start();
+        let is_full = || {
+            let answer = http::get(&pixel.status_address(), "/");
+            answer.is_ok_and(|answer| answer.body.contains("full"))
+        };
+        assert!(eventually(READY_WAIT, is_full), "{key}");
+        for path in ["/", "/healthz", "/of/a/load/balancer"] {
+            let (status, body) = told(&pixel, path);
+            assert_eq!(status, 503, "{path}");
+            assert!(body.contains(key) && body.lines().count() == 1, "{path}: {body}");
+        }
+        assert_eq!(told(&pixel, "/livez"), (200, String::new()));
+    }
+}
+
+#[test]
+fn a_mistyped_path_is_404_where_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &["status.any_path=false"]);
+    for path in ["/", "/healthz", "/livez"] {
+        assert_eq!(told(&pixel, path), (200, String::new()), "{path}");
+    }
+    let (status, body) = told(&pixel, "/metric");
+    assert_eq!(status, 404);
+    assert!(body.contains("/metrics"), "{body}");
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(told(&Pixel::started(BINARY, other.path(), &[]), "/metric"), (200, String::new()));
+    let mut shipper = Shipper::new(BINARY, directory.path(), "file:///tmp", &[]);
+    shipper.start();
+    shipper.wait_until_ready();
+    let get = |path: &str| http::get(&shipper.status_address(), path).unwrap().status;
+    assert_eq!(["/", "/healthz", "/livez", "/metric"].map(get), [200, 200, 200, 404]);
 }

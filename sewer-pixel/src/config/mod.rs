@@ -121,6 +121,8 @@ pub struct StatusConfig {
     pub listen: SocketAddr,
     /// The networks whose peers may see figures; health is for everyone.
     pub allow: Vec<IpNet>,
+    /// Whether every path that is no page tells health, as load balancers of an older server ask.
+    pub any_path: bool,
     /// The file that keeps the dashboard's history over a restart; without it, beside `wal.dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<PathBuf>,
@@ -193,6 +195,7 @@ impl Default for StatusConfig {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
             allow: private_networks(),
+            any_path: true,
             history: None,
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod latency;
 mod stats;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -50,6 +51,8 @@ pub struct Metrics {
     registry: Registry,
     state: AtomicU8,
     is_full: AtomicBool,
+    /// Why it is full, in a sentence.
+    full: Mutex<Option<String>>,
     pulse: Pulse,
     free_bytes: IntGauge,
     free_inodes: IntGauge,
@@ -126,6 +129,7 @@ impl Metrics {
         Self {
             state: AtomicU8::new(State::Starting as u8),
             is_full: AtomicBool::new(false),
+            full: Mutex::default(),
             pulse: Pulse::default(),
             free_bytes: level("sewer_pixel_free_bytes", "Free space on the WAL's file system."),
             free_inodes: level(
@@ -269,11 +273,17 @@ impl Metrics {
         self.dropped.inc();
     }
 
-    /// The free space was looked at.
-    pub fn space(&self, free_bytes: u64, free_inodes: Option<u64>, is_full: bool) {
+    /// The free space was looked at; `full` says why it is not enough.
+    pub fn space(&self, free_bytes: u64, free_inodes: Option<u64>, full: Option<String>) {
         self.free_bytes.set(free_bytes.cast_signed());
         self.free_inodes.set(free_inodes.map_or(-1, u64::cast_signed));
-        self.is_full.store(is_full, Ordering::Release);
+        self.is_full.store(full.is_some(), Ordering::Release);
+        *self.full.lock().unwrap_or_else(PoisonError::into_inner) = full;
+    }
+
+    /// Why the disk is too full for another event, in a sentence; `None` if it is not.
+    pub fn full(&self) -> Option<String> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the disk is too full for another event.

@@ -93,8 +93,19 @@ fn drawn(ring: &Ring, now_s: i64) -> Value {
 }
 
 impl Report for PixelReport {
-    fn is_healthy(&self) -> bool {
-        self.metrics.state() == State::Serving && !self.metrics.is_full()
+    fn problem(&self) -> Option<String> {
+        match self.metrics.state() {
+            State::Serving => self.metrics.full(),
+            State::Starting => Some("starting: the WAL is being recovered".to_owned()),
+            State::Draining => Some("stopping: send requests elsewhere".to_owned()),
+            State::Failed => {
+                Some("the WAL has failed, and the process ends; see its log".to_owned())
+            }
+        }
+    }
+
+    fn has_any_path(&self) -> bool {
+        self.config.get().status.any_path
     }
 
     fn stats(&self) -> Value {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use nix::sys::statvfs::statvfs;
 use sewer_ops::periodic::Periodic;
 use sewer_ops::reload::Live;
@@ -60,55 +61,69 @@ struct Watch {
 impl Watch {
     fn look(&mut self) {
         let config = self.config.get();
-        let (min_free_bytes, max_bytes) = limits(&config.wal);
-        match self.measure(max_bytes.is_some()) {
-            Ok((free_bytes, used_bytes)) => {
-                let over = |max| used_bytes.is_some_and(|used| used >= max);
-                let free_inodes = free_inodes(self.layout.root());
-                let is_full = free_bytes < min_free_bytes
-                    || max_bytes.is_some_and(over)
-                    || free_inodes.is_some_and(|inodes| inodes < INODES_MIN);
-                self.metrics.space(free_bytes, free_inodes, is_full);
-                self.tell(&config.wal, is_full, (free_bytes, free_inodes, used_bytes));
+        match self.measure(&config.wal) {
+            Ok(room) => {
+                let full = room.full(&config.wal);
+                self.metrics.space(room.free_bytes, room.free_inodes, full.clone());
+                self.tell(full, &room);
             }
             // What cannot be measured is not full; a write that fails says so by itself.
             Err(error) => tracing::warn!(%error, "cannot tell the free space"),
         }
     }
 
-    fn measure(&self, used_too: bool) -> Result<(u64, Option<u64>), WalError> {
-        let free_bytes = space::free_bytes(self.layout.root())?;
-        let used_bytes = if used_too { Some(space::used_bytes(&self.layout)?) } else { None };
-        Ok((free_bytes, used_bytes))
+    fn measure(&self, config: &WalConfig) -> Result<Room, WalError> {
+        let used = config.max_bytes.map(|_| space::used_bytes(&self.layout)).transpose()?;
+        Ok(Room {
+            free_bytes: space::free_bytes(self.layout.root())?,
+            free_inodes: free_inodes(self.layout.root()),
+            used_bytes: used,
+        })
     }
 
-    fn tell(
-        &mut self,
-        config: &WalConfig,
-        is_full: bool,
-        (free_bytes, free_inodes, used_bytes): (u64, Option<u64>, Option<u64>),
-    ) {
-        if is_full == self.was_full {
+    fn tell(&mut self, full: Option<String>, room: &Room) {
+        if full.is_some() == std::mem::replace(&mut self.was_full, full.is_some()) {
             return;
         }
-        self.was_full = is_full;
-        if is_full {
-            let (min_free_bytes, max_bytes) = limits(config);
-            tracing::error!(
-                free_bytes,
-                min_free_bytes,
-                free_inodes,
-                used_bytes,
-                max_bytes,
-                "the disk is full: no event is taken until the shipper or you free space"
-            );
+        if let Some(full) = full {
+            tracing::error!("{full}; no event is taken until the shipper or you free space");
         } else {
-            tracing::info!(free_bytes, used_bytes, "there is space again; taking events");
+            let free = shown(room.free_bytes);
+            tracing::info!(%free, "there is space again; taking events");
         }
     }
 }
 
-/// The free bytes below which, and the size of the WAL above which, the disk counts as full.
-fn limits(config: &WalConfig) -> (u64, Option<u64>) {
-    (config.min_free_bytes.as_u64(), config.max_bytes.map(|size| size.as_u64()))
+/// The room on the WAL's file system.
+struct Room {
+    free_bytes: u64,
+    /// `None` if it has no fixed number of them.
+    free_inodes: Option<u64>,
+    /// The size of the WAL, if that is limited.
+    used_bytes: Option<u64>,
+}
+
+impl Room {
+    /// Why it is not enough, in a sentence.
+    fn full(&self, config: &WalConfig) -> Option<String> {
+        let min_free = config.min_free_bytes.as_u64();
+        if self.free_bytes < min_free {
+            let (free, min_free) = (shown(self.free_bytes), shown(min_free));
+            return Some(format!(
+                "the disk is full: {free} are free, and wal.min_free_bytes keeps {min_free}"
+            ));
+        }
+        if let (Some(used), Some(max)) = (self.used_bytes, config.max_bytes.map(|max| max.as_u64()))
+            && used >= max
+        {
+            let (used, max) = (shown(used), shown(max));
+            return Some(format!("the WAL is full: it holds {used}, and wal.max_bytes is {max}"));
+        }
+        let inodes = self.free_inodes.filter(|inodes| *inodes < INODES_MIN)?;
+        Some(format!("the disk is full: {inodes} inodes are free, and {INODES_MIN} are needed"))
+    }
+}
+
+fn shown(bytes: u64) -> ByteSize {
+    ByteSize::b(bytes)
 }

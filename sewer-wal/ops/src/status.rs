@@ -1,6 +1,8 @@
 //! The status port of a daemon: `/metrics` for Prometheus, `/stats` as JSON, further pages of the
-//! daemon, and health on every other path: 200 with `Content-Length: 0`, or 503 while the daemon
-//! cannot do its work. Health is for everyone; the rest is for the networks of `status.allow`.
+//! daemon, and health on `/` and `/healthz`: 200 with `Content-Length: 0`, or, while the daemon
+//! cannot do its work, 503 and why. `/livez` is 200 as long as the process is alive. With
+//! `status.any_path` every other path is health, too, else 404. Health is for everyone; the rest is
+//! for the networks of `status.allow`.
 
 mod port;
 
@@ -12,7 +14,7 @@ use std::thread::JoinHandle;
 use actix_web::http::Method;
 use actix_web::http::header::{self, CACHE_CONTROL, ContentType};
 use actix_web::rt::Runtime;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use prometheus::{Encoder, Registry, TextEncoder};
 use tokio::sync::oneshot;
 
@@ -20,8 +22,11 @@ use crate::access::Allowed;
 
 /// What a daemon tells about itself. Called from the status server's own thread; must not block.
 pub trait Report: Send + Sync + 'static {
-    /// Whether the daemon can do its work now.
-    fn is_healthy(&self) -> bool;
+    /// Why the daemon cannot do its work now, in a sentence; `None` if it can.
+    fn problem(&self) -> Option<String>;
+
+    /// Whether every path that is no page is health.
+    fn has_any_path(&self) -> bool;
 
     /// The figures of `/stats`.
     fn stats(&self) -> serde_json::Value;
@@ -101,9 +106,13 @@ struct State {
 
 async fn answer(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let path = request.path();
-    let is_open = !(path == "/metrics" || path == "/stats" || state.report.pages().contains(&path));
-    if is_open {
-        return health(&state);
+    match path {
+        "/" | "/healthz" => return health(&state),
+        "/livez" => return open(HttpResponse::Ok()).finish(),
+        "/metrics" | "/stats" => {}
+        page if state.report.pages().contains(&page) => {}
+        _ if state.report.has_any_path() => return health(&state),
+        _ => return HttpResponse::NotFound().body(format!("there is {}\n", paths(&state))),
     }
     if let Some(refusal) = refuse(&request, &state) {
         return refusal;
@@ -143,12 +152,28 @@ fn refuse(request: &HttpRequest, state: &State) -> Option<HttpResponse> {
 }
 
 fn health(state: &State) -> HttpResponse {
-    let mut response = if state.report.is_healthy() {
-        HttpResponse::Ok()
-    } else {
-        HttpResponse::ServiceUnavailable()
-    };
-    response.insert_header((CACHE_CONTROL, "no-store")).finish()
+    match state.report.problem() {
+        None => open(HttpResponse::Ok()).finish(),
+        Some(problem) => open(HttpResponse::ServiceUnavailable())
+            .content_type(ContentType::plaintext())
+            .body(problem + "\n"),
+    }
+}
+
+/// An answer that is for everyone, and for now only.
+fn open(mut response: HttpResponseBuilder) -> HttpResponseBuilder {
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    response
+}
+
+/// The paths that there are, for whoever has mistyped one.
+fn paths(state: &State) -> String {
+    let pages = state.report.pages().iter().copied();
+    ["/", "/healthz", "/livez", "/metrics", "/stats"]
+        .into_iter()
+        .chain(pages)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn metrics(state: &State) -> HttpResponse {

@@ -112,7 +112,10 @@ impl Layers {
             let known = without.len();
             for error in errors {
                 let path = key_of(&error);
-                lines.push(self.describe(&error, &path));
+                // What is missing may be what was left out.
+                if known == 0 || !matches!(error.kind, Kind::MissingField(_)) {
+                    lines.push(self.describe(&error, &path));
+                }
                 if !path.is_empty() && !without.contains(&path) {
                     without.push(path);
                 }
