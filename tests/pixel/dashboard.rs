@@ -183,6 +183,33 @@ fn three_days_are_drawn_and_a_gap_is_a_gap() {
     assert_eq!(days.matches("<polyline").count(), 2, "a line before and one after the gap: {days}");
     let (hour, count) = plot(&dom, "requests-hour");
     assert!(count > 100, "two lines of 60 points: {count} {hour}");
+    for width in [360, 800, 1400] {
+        let size = format!("--window-size={width},1500");
+        let dom = browse(&chromium, &["--dump-dom", &size], &url);
+        for span in ["hour", "days"] {
+            let (svg, _) = plot(&dom, &format!("backlog-{span}"));
+            let labels = times(svg);
+            assert!(labels.len() > 1, "{width} px, {span}: {labels:?}");
+            for pair in labels.windows(2) {
+                assert!(pair[0].1 < pair[1].0, "{width} px, {span}: two meet: {labels:?}");
+            }
+        }
+    }
+}
+
+/// From where to where each label of the time axis reaches, in its order.
+fn times(svg: &str) -> Vec<(f64, f64, &str)> {
+    let texts = svg.split("<text ").skip(1).filter(|text| text.contains("y=\"145\""));
+    texts
+        .map(|text| {
+            let x = text.split_once("x=\"").expect("its place").1.split('"').next().unwrap();
+            let x: f64 = x.parse().expect("a number");
+            let words = text.split_once('>').expect("its words").1.split('<').next().unwrap();
+            // Digits of 11.5 px are 6.4 px wide.
+            let half = 3.2 * f64::from(u8::try_from(words.len()).unwrap());
+            (x - half, x + half, words)
+        })
+        .collect()
 }
 
 #[test]
