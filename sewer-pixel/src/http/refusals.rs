@@ -46,6 +46,17 @@ impl Refusals {
         }
     }
 
+    /// Tells, unless it was told just before, that a connection has to wait for another to end.
+    pub(super) fn no_room(&self) {
+        if let Some(before) = self.count("no_room", Instant::now()) {
+            tracing::warn!(
+                before,
+                "a worker has as many connections as it may; those idle for longest give way \
+                 (pixel.max_connections, and the limit of open files)"
+            );
+        }
+    }
+
     /// How many were not told since the last warning, if it is time for another.
     fn count(&self, reason: &'static str, now: Instant) -> Option<u64> {
         // A panic cannot come between the parts of a change here.

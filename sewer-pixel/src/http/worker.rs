@@ -98,18 +98,22 @@ impl Worker {
     ) -> io::Result<()> {
         let listener = registered(listener)?;
         loop {
-            let room = tokio::select! {
+            let mut ready = tokio::select! {
                 biased;
                 // An error only says that nobody will ask for a stop any more.
                 Ok(_) = stopping.wait_for(|stops| *stops) => break,
-                room = self.connections.room() => room,
-            };
-            let mut ready = tokio::select! {
-                biased;
-                Ok(_) = stopping.wait_for(|stops| *stops) => break,
                 ready = listener.readable() => ready?,
             };
-            match self.accept_batch(listener.get_ref(), room.min(ACCEPT_MAX)) {
+            let room = self.room();
+            if room == 0 {
+                self.handler.refusals.no_room();
+                tokio::select! {
+                    biased;
+                    Ok(_) = stopping.wait_for(|stops| *stops) => break,
+                    () = self.connections.make_room() => continue,
+                }
+            }
+            match self.accept_batch(listener.get_ref(), room) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
@@ -119,8 +123,16 @@ impl Worker {
             }
             tokio::task::yield_now().await;
         }
-        while !is_inherited && self.accept_batch(listener.get_ref(), ACCEPT_MAX).is_ok() {}
+        while !is_inherited
+            && self.room() > 0
+            && self.accept_batch(listener.get_ref(), self.room()).is_ok()
+        {}
         Ok(())
+    }
+
+    /// How many connections can be accepted together.
+    fn room(&self) -> usize {
+        self.connections.room().min(ACCEPT_MAX)
     }
 
     /// Accepts up to so many connections.
