@@ -5,6 +5,7 @@ mod crash;
 mod end_to_end;
 mod fields;
 mod full_disk;
+mod hangs;
 mod outage;
 mod status_port;
 mod surroundings;
