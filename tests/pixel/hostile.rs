@@ -24,6 +24,7 @@ use self::client::{identity, session, sets, write};
 
 #[path = "tls/client.rs"]
 mod client;
+mod hostile_tls;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
@@ -64,16 +65,16 @@ fn push(tcp: &mut TcpStream, bytes: &[u8]) {
 }
 
 /// The most that the pixel has in memory within some seconds of a load, above what it had before.
-fn growth(pixel: &mut Pixel, load: impl FnOnce() -> Vec<TcpStream>) -> u64 {
+/// Now and then some connections of the load send `more`.
+fn growth(pixel: &mut Pixel, more: &[u8], load: impl FnOnce() -> Vec<TcpStream>) -> u64 {
     let before = pixel.process().resident_bytes();
     let mut connections = load();
     let begun = Instant::now();
     let mut most = 0;
     while begun.elapsed() < Duration::from_secs(3) {
         most = most.max(pixel.process().resident_bytes());
-        // Those who pipeline go on.
         for connection in connections.iter_mut().step_by(10) {
-            push(connection, b"GET /hostile HTTP/1.1\r\nHost:h\r\n\r\n");
+            push(connection, more);
         }
     }
     most.saturating_sub(before)
@@ -110,7 +111,9 @@ fn a_thousand_hostile_connections_of_each_kind_take_little_memory() {
     for (kind, port, bytes, beyond) in kinds {
         let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
         let port = port(&pixel);
-        let grown = growth(&mut pixel, || {
+        // Those who pipeline go on.
+        let more = b"GET /hostile HTTP/1.1\r\nHost:h\r\n\r\n";
+        let grown = growth(&mut pixel, more, || {
             let open = |_| {
                 let mut tcp = connect(&port);
                 push(&mut tcp, bytes);
