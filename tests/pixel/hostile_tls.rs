@@ -12,6 +12,10 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use super::client::{identity, session, sets, write};
 use super::{BINARY, KIB, MANY, MIB, PATIENCE, PER_CONNECTION, SLACK, connect, growth, push};
 
+/// A name, what is sent in a session, if there is one, what outside of it, and what of that is the
+/// body of a request.
+type Kind<'a> = (&'a str, Option<&'a [u8]>, &'a [u8], u64);
+
 /// The content of the longest record.
 const RECORD_BYTES: usize = 16 << 10;
 
@@ -73,8 +77,7 @@ fn a_thousand_hostile_tls_connections_of_each_kind_take_little_memory() {
     let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(30 << 10)).into_bytes();
     let body = "POST /body HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n";
     let body = format!("{body}{}", "b".repeat(59_000)).into_bytes();
-    // What is sent in a session, if there is one, and outside of it.
-    let kinds: [(&str, Option<&[u8]>, &[u8], u64); 6] = [
+    let kinds: [Kind<'_>; 6] = [
         ("half a handshake", None, &hello, 0),
         ("nothing", Some(b""), b"", 0),
         ("half a record", Some(b""), &record, 0),
@@ -86,13 +89,13 @@ fn a_thousand_hostile_tls_connections_of_each_kind_take_little_memory() {
         let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
         let address = pixel.address();
         let grown = growth(&mut pixel, b"", || {
-            let open = |_| match inside {
-                Some(inside) => encrypted(&address, identity.cert.der(), inside, outside),
-                None => {
-                    let mut tcp = connect(&address);
-                    push(&mut tcp, outside);
-                    tcp
+            let open = |_| {
+                if let Some(inside) = inside {
+                    return encrypted(&address, identity.cert.der(), inside, outside);
                 }
+                let mut tcp = connect(&address);
+                push(&mut tcp, outside);
+                tcp
             };
             (0..MANY).map(open).collect()
         });
