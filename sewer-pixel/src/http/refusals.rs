@@ -34,8 +34,9 @@ impl Refusals {
         bytes: &[u8],
     ) {
         if let Some(before) = self.count(reason, Instant::now()) {
-            let began = bytes[..bytes.len().min(BYTES_SHOWN)].escape_ascii();
-            tracing::warn!(reason, detail, %peer, %began, before, "a request was refused");
+            let began = bytes[..bytes.len().min(BYTES_SHOWN)].escape_ascii().to_string();
+            // As a text it is quoted: no part of it can be taken for another field.
+            tracing::warn!(reason, detail, %peer, began, before, "a request was refused");
         }
     }
 
