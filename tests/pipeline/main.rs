@@ -6,6 +6,7 @@ mod end_to_end;
 mod fields;
 mod full_disk;
 mod hangs;
+mod markers;
 mod outage;
 mod status_port;
 mod surroundings;

@@ -65,8 +65,8 @@ impl Signals {
         self.stop.next().await
     }
 
-    /// Reloads whenever asked to, until asked to stop. A reload reads files, on a thread of its own:
-    /// a file system that does not answer keeps nobody from ending.
+    /// Reloads whenever asked to, until asked to stop. A reload reads files, on its own thread: a
+    /// file system that does not answer keeps nobody from ending.
     ///
     /// # Errors
     /// If there can be no thread, or a reload panics.
