@@ -53,6 +53,19 @@ fn with_no_room_left_those_that_are_idle_for_longest_give_way() {
 }
 
 #[test]
+fn none_gives_way_while_nobody_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::started(BINARY, directory.path(), &LIMITS);
+    let mut all: Vec<_> = (0..20).map(|_| used(&pixel)).collect();
+    // Longer than those that give way are idle.
+    std::thread::sleep(Duration::from_secs(3));
+    for connection in &mut all {
+        assert_eq!(connection.request(GET).unwrap().status, 204);
+    }
+    assert!(!pixel.metrics().keys().any(|name| name.contains("no_room")));
+}
+
+#[test]
 fn a_stop_takes_no_connection_beyond_the_limit() {
     let directory = tempfile::tempdir().unwrap();
     let mut pixel = Pixel::started(BINARY, directory.path(), &LIMITS);

@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream as StdStream};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use sewer_ops::proxy;
 use tokio::io::Interest;
@@ -105,6 +107,10 @@ impl Worker {
                 ready = listener.readable() => ready?,
             };
             let room = self.room();
+            if room == 0 && !has_waiting(listener.get_ref()) {
+                ready.clear_ready();
+                continue;
+            }
             if room == 0 {
                 self.handler.refusals.no_room();
                 tokio::select! {
@@ -211,6 +217,12 @@ impl Worker {
 #[expect(deprecated, reason = "the other way is unsafe; a listener's descriptor stays the same")]
 fn registered(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
+/// Whether a connection waits to be accepted. One that comes later makes the socket ready again.
+fn has_waiting(listener: &TcpListener) -> bool {
+    let mut listening = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut listening, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Awaits something, but not beyond the end of the connection.
