@@ -1,7 +1,8 @@
 //! `kill -9` of the pixel and of the shipper under load, twenty times each (or as often as
 //! `SEWERTEST_KILLS` says), at moments by chance: after a restart and `--replay`, every request
 //! that got its 204 is at the destination exactly once, no other more than once, and nothing
-//! half-done is left anywhere.
+//! half-done is left anywhere. If `SEWERTEST_BEFORE` names the directory of an earlier build, it is
+//! that one which begins, and after half of the kills this one goes on: an upgrade.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,11 @@ fn victims(random: &mut Random) -> Vec<Victim> {
 
 /// Kills and restarts under load, then ends in order. Returns what was sent.
 fn torment(pixel: &mut Pixel, shipper: &mut Shipper, random: &mut Random) -> Record {
+    let before = std::env::var("SEWERTEST_BEFORE").ok().map(|dir| format!("{dir}/sewer-pixel"));
+    if let Some(before) = &before {
+        pixel.use_build_of(before);
+        shipper.use_build_of(before);
+    }
     pixel.start();
     pixel.wait_until_ready();
     shipper.start();
@@ -51,8 +57,12 @@ fn torment(pixel: &mut Pixel, shipper: &mut Shipper, random: &mut Random) -> Rec
         limit: Duration::from_mins(10),
     });
     let longest = Duration::from_millis(1200);
-    for victim in victims(random) {
+    for (index, victim) in victims(random).into_iter().enumerate() {
         std::thread::sleep(random.duration(Duration::ZERO, longest));
+        if index == kills() && before.is_some() {
+            upgrade(pixel, shipper);
+            continue;
+        }
         match victim {
             Victim::Pixel => {
                 pixel.kill();
@@ -73,6 +83,16 @@ fn torment(pixel: &mut Pixel, shipper: &mut Shipper, random: &mut Random) -> Rec
     println!("{kills} kills of each: {acknowledged} acknowledged, {unanswered} unanswered");
     assert!(acknowledged > 1000, "there was load to lose: {acknowledged}");
     record
+}
+
+fn upgrade(pixel: &mut Pixel, shipper: &mut Shipper) {
+    pixel.kill();
+    shipper.kill();
+    println!("left by the build before: {:#?}", shipper.left());
+    pixel.use_build_of(BINARY);
+    shipper.use_build_of(BINARY);
+    pixel.start();
+    shipper.start();
 }
 
 /// The journal's state before `--replay` is printed, so that a run tells what it has covered.

@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -16,9 +17,12 @@ use sewer_test_support::http::Connection;
 use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::{ALL_VERSIONS, ClientConnection, StreamOwned};
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{
+    ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, StreamOwned,
+};
 
-use self::client::{Identity, identity, session, sets, write};
+use self::client::{Identity, client, connection, identity, session, sets, write};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sewer-pixel");
 
@@ -37,7 +41,10 @@ struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
     fn connect(pixel: &Pixel, trusted: &CertificateDer<'static>) -> std::io::Result<Self> {
-        let tls = session(trusted, ALL_VERSIONS);
+        Self::with(pixel, session(trusted, ALL_VERSIONS))
+    }
+
+    fn with(pixel: &Pixel, tls: ClientConnection) -> std::io::Result<Self> {
         let tcp = TcpStream::connect(pixel.address())?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let mut stream = StreamOwned::new(tls, tcp);
@@ -168,4 +175,29 @@ fn what_is_no_tls_is_closed_and_counted() {
     let mut client = Client::connect(&pixel, identity.cert.der()).unwrap();
     assert_eq!(client.get().unwrap(), NO_CONTENT);
     assert_eq!(pixel.dump().len(), 1);
+}
+
+#[test]
+fn a_client_resumes_its_session_however_many_others_came_since() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = identity();
+    write(directory.path(), &identity);
+    let pixel = start(directory.path());
+    let versions = [[&TLS12], [&TLS13]];
+    let clients = versions.map(|version| client(identity.cert.der(), &version));
+    let visit = |client: &Arc<ClientConfig>| {
+        let mut visit = Client::with(&pixel, connection(client)).unwrap();
+        assert_eq!(visit.get().unwrap(), NO_CONTENT);
+        visit.0.conn.handshake_kind().unwrap()
+    };
+    for client in &clients {
+        assert_eq!(visit(client), HandshakeKind::Full);
+    }
+    for _ in 0..300 {
+        let other = client(identity.cert.der(), ALL_VERSIONS);
+        assert_eq!(visit(&other), HandshakeKind::Full);
+    }
+    for client in &clients {
+        assert_eq!(visit(client), HandshakeKind::Resumed, "{client:?}");
+    }
 }

@@ -2,10 +2,10 @@
 
 mod adversary;
 mod append;
+mod bad_blocks;
 mod common;
 mod format_1;
 mod identity;
 mod identity_model;
 mod power_cut;
 mod sizes;
-mod unreadable;

@@ -65,8 +65,8 @@ fn a_segment_takes_hardly_more_than_in_format_1() {
                 per_event(segment.bytes)
             );
             assert!(log.is_multiple_of(4096) && log <= old + (batches + 5) * 4096);
-            // A tenth of padding at most, and 40 bytes for what proves a batch, 4 for an event.
-            let most = (old + batches * 40 + number * 4) * 10 / 9 + 3 * 4096;
+            // A quarter of padding at most, and 40 bytes for what proves a batch, 4 for an event.
+            let most = (old + batches * 40 + number * 4) * 4 / 3 + 3 * 4096;
             assert!(segment.bytes <= most, "{} of {most} bytes", segment.bytes);
         }
     }

@@ -143,6 +143,8 @@ fn read(config: &TlsConfig) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, key)
         .map_err(pair)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // The client keeps its session, in a ticket; a store here would forget all but the last few.
+    server.ticketer = ring::Ticketer::new().map_err(pair)?;
     Ok(Arc::new(server))
 }
 

@@ -14,14 +14,17 @@ use crate::log::summary::LogSummary;
 use crate::reader::{Item, Kind, SegmentReader};
 use crate::space::free_bytes;
 
-/// Whether a log is worth copying: a tenth of a segment may be padding. A damaged one is kept as it
-/// is, for somebody may want to look at it, and on a full disk there is better use for the room.
+/// A part of a segment that may be padding: a pixel at full speed has less, and does not copy.
+const PADDING_PART: u64 = 4;
+
+/// Whether a log is worth copying. A damaged one is kept as it is, for somebody may want to look at
+/// it, and on a full disk there is better use for the room.
 pub(super) fn is_worth_it(layout: &Layout, summary: &LogSummary) -> Result<bool, WalError> {
     let is_padded = summary.header.is_some_and(|header| {
         header.descriptor.is_some_and(|descriptor| descriptor.form == Form::Log)
     });
     let padding = summary.data_end.saturating_sub(summary.compact_end);
-    if !is_padded || !summary.damage.is_empty() || padding <= summary.data_end / 10 {
+    if !is_padded || !summary.damage.is_empty() || padding <= summary.data_end / PADDING_PART {
         return Ok(false);
     }
     Ok(free_bytes(layout.root())? >= 2 * summary.compact_end)

@@ -2,7 +2,7 @@
 //!
 //! The log of a dead process is read again with the strict reader, so that the footer tells what
 //! the disk gives back; a log that this process wrote says of itself what it holds. A log of which
-//! more than a tenth is padding is replaced by a copy without it. Otherwise the footer is written
+//! more than a quarter is padding is replaced by a copy without it. Otherwise the footer is written
 //! behind the last complete batch, before the file is cut, so that sealing needs no space. Cut
 //! anywhere, it can be done again: a footer is no batch, so the reader still finds the same end.
 

@@ -75,6 +75,11 @@ impl Pixel {
         pixel
     }
 
+    /// Takes the program of another build, of which `binary` is any one, from its next start on.
+    pub fn use_build_of(&mut self, binary: &str) {
+        self.binary = sibling(binary, "sewer-pixel");
+    }
+
     /// Further environment variables for its next start.
     pub fn set_environment(&mut self, variables: &[(String, String)]) {
         self.environment = variables.to_vec();

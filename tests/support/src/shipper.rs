@@ -57,6 +57,11 @@ impl Shipper {
         }
     }
 
+    /// Takes the program of another build, of which `binary` is any one, from its next start on.
+    pub fn use_build_of(&mut self, binary: &str) {
+        self.binary = sibling(binary, "sewer-shipper");
+    }
+
     /// Further environment variables for its next start or run.
     pub fn set_environment(&mut self, variables: &[(String, String)]) {
         self.environment = variables.to_vec();

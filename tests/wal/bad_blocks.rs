@@ -1,9 +1,11 @@
-//! A block that the disk cannot read (EIO), in every file of a WAL in turn: the WAL opens, what is
-//! lost is the batches that touch the block, named by LSN, and the rest is read. No LSN of what
-//! could have been shipped is given again.
+//! A block that the disk cannot read (EIO), that reads as zeros, or that has a flipped bit, in every
+//! file of a WAL in turn: the WAL opens, what is lost is the batches that touch the damage, named by
+//! LSN, and the rest is read. No LSN of what could have been shipped is given again.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use sewer_test_support::lossyfs::{Image, LossyFs, Rules, available_or_skip};
@@ -16,12 +18,59 @@ use crate::common::{batch_of, options};
 
 const BLOCK: u64 = 4096;
 
-/// Of how many blocks one is tried unless all are.
-const NTH: u64 = 3;
+/// Of how many cases one is tried unless all are.
+const NTH: u64 = 8;
+
+/// The bits that are flipped of each block, by chance.
+const FLIPS: u64 = 6;
 
 /// The events of each batch, and their bytes: within a block, over several, and many in one batch.
 const BATCHES: [(u64, usize); 9] =
     [(1, 300), (2, 3000), (1, 9000), (30, 400), (1, 100), (1, 3900), (12, 1700), (1, 10), (3, 10)];
+
+/// Damage of a file.
+#[derive(Clone, Debug)]
+enum Harm {
+    /// The disk reports an error.
+    Unreadable(Range<u64>),
+    /// A lost write, or a sector that the disk has given up.
+    Zeroed(Range<u64>),
+    /// A bit of this byte.
+    Flipped(u64, u8),
+}
+
+impl Harm {
+    fn flipped(byte: u64, random: &mut Random) -> Self {
+        Self::Flipped(byte, *random.pick(&[0, 1, 2, 3, 4, 5, 6, 7]))
+    }
+
+    fn bytes(&self) -> Range<u64> {
+        match self {
+            Self::Unreadable(bytes) | Self::Zeroed(bytes) => bytes.clone(),
+            Self::Flipped(at, _) => *at..at + 1,
+        }
+    }
+
+    fn inflict(&self, fs: &LossyFs, path: &Path) -> std::io::Result<()> {
+        let mut damaged = vec![0; usize::try_from(self.bytes().end - self.bytes().start).unwrap()];
+        match self {
+            Self::Unreadable(bytes) => {
+                fs.make_unreadable(path, bytes.clone());
+                return Ok(());
+            }
+            Self::Zeroed(_) => {}
+            Self::Flipped(at, bit) => {
+                File::open(path)?.read_at(&mut damaged, *at)?;
+                damaged[0] ^= 1 << bit;
+            }
+        }
+        let file = File::options().write(true).open(path)?;
+        // Beyond its end there is nothing to damage.
+        let end = file.metadata()?.len().saturating_sub(self.bytes().start);
+        damaged.truncate(usize::try_from(end).unwrap());
+        file.write_all_at(&damaged, self.bytes().start)
+    }
+}
 
 /// Where a batch lies, and its LSNs.
 type Placed = (Range<u64>, Range<u64>);
@@ -119,13 +168,13 @@ fn read_sealed(layout: &Layout) -> Result<(BTreeSet<u64>, BTreeSet<u64>), String
     Ok((found, lost))
 }
 
-/// Opens the WAL with a block of a file that cannot be read, and holds it to the promises.
-fn check(scene: &Scene, engine: Engine, file: usize, block: u64) -> Result<(), String> {
+/// Opens the WAL with a damaged file, and holds it to the promises.
+fn check(scene: &Scene, engine: Engine, file: usize, harm: &Harm) -> Result<(), String> {
     let fs = LossyFs::mount(&scene.image, Rules::Strict).map_err(|e| e.to_string())?;
     let layout = Layout::new(fs.path());
     let (path, placed) = &scene.files[file];
-    let bad = block * BLOCK..(block + 1) * BLOCK;
-    fs.make_unreadable(&fs.path().join(path), bad.clone());
+    let bad = harm.bytes();
+    harm.inflict(&fs, &fs.path().join(path)).map_err(|e| format!("damage it: {e}"))?;
     let small = WalOptions { segment_bytes: 64 << 10, ..options(engine) };
     let (mut wal, report) = Wal::open(layout.clone(), small).map_err(|e| format!("open: {e}"))?;
     let touched: BTreeSet<u64> = placed
@@ -141,7 +190,8 @@ fn check(scene: &Scene, engine: Engine, file: usize, block: u64) -> Result<(), S
             return Err(format!("LSNs go back to {next} from {}", scene.end));
         }
     }
-    let is_told = report.logs.iter().any(|log| !log.damage.is_empty() || log.torn_bytes > 0);
+    let damage = report.logs.iter().flat_map(|log| &log.damage);
+    let told: BTreeSet<u64> = damage.flat_map(|at| at.lost.first.0..at.lost.end.0).collect();
     let own = [batch_of(next, 1, 10), batch_of(next + 1, 2, 10)];
     let first = wal.append(&own[0]).map_err(|e| format!("append: {e}"))?.first.0;
     wal.append(&own[1]).map_err(|e| format!("append: {e}"))?;
@@ -151,7 +201,7 @@ fn check(scene: &Scene, engine: Engine, file: usize, block: u64) -> Result<(), S
         let is_new = lsn >= first && report.wal_id == scene.wal_id;
         match (found.contains(&lsn), touched.contains(&lsn)) {
             (false, false) => return Err(format!("LSN {lsn} is lost, and its batch is sound")),
-            (false, true) if !lost.contains(&lsn) && !is_new && !is_told => {
+            (false, true) if !lost.contains(&lsn) && !is_new && !told.contains(&lsn) => {
                 return Err(format!("LSN {lsn} is lost, and nothing says so"));
             }
             (true, _) if lost.contains(&lsn) => {
@@ -164,28 +214,43 @@ fn check(scene: &Scene, engine: Engine, file: usize, block: u64) -> Result<(), S
 }
 
 #[test]
-fn an_unreadable_block_costs_the_batches_in_it_and_the_wal_opens() {
-    if !available_or_skip("unreadable blocks") {
+fn a_bad_block_costs_the_batches_in_it_and_the_wal_opens() {
+    if !available_or_skip("bad blocks") {
         return;
     }
-    let mut random = Random::announced("unreadable blocks");
+    let mut random = Random::announced("bad blocks");
     for engine in [Engine::Direct, Engine::Okaywal] {
         let scene = scene(engine);
         let mut cases = Vec::new();
         for (file, (_, placed)) in scene.files.iter().enumerate() {
             // The footer, what is torn, and some of the zeros behind.
             let end = placed.last().map_or(3 * BLOCK, |(bytes, _)| bytes.end + 2 * BLOCK);
-            cases.extend((0..end.div_ceil(BLOCK)).map(|block| (file, block)));
+            for block in (0..end.div_ceil(BLOCK)).map(|block| block * BLOCK) {
+                let bytes = block..block + BLOCK;
+                cases.extend(
+                    [Harm::Unreadable(bytes.clone()), Harm::Zeroed(bytes)].map(|h| (file, h)),
+                );
+                // The small files end within the first sector.
+                let bytes = if placed.is_empty() { 128 } else { BLOCK };
+                let flips =
+                    (0..FLIPS).map(|_| Harm::flipped(block + random.below(bytes), &mut random));
+                cases.extend(flips.map(|harm| (file, harm)));
+            }
+            // What proves a batch.
+            for (bytes, _) in placed {
+                let byte = bytes.start + random.below(64);
+                cases.push((file, Harm::flipped(byte, &mut random)));
+            }
         }
         let points = sweep::points(cases.len() as u64, NTH, &mut random);
         let (all, tried) = (cases.len(), points.len());
         sweep::each(points, |point| {
-            let (file, block) = cases[usize::try_from(point).unwrap() - 1];
-            let path = scene.files[file].0.display();
-            check(&scene, engine, file, block)
-                .map_err(|why| format!("{engine:?}, block {block} of {path}: {why}"))
+            let (file, harm) = &cases[usize::try_from(point).unwrap() - 1];
+            let path = scene.files[*file].0.display();
+            check(&scene, engine, *file, harm)
+                .map_err(|why| format!("{engine:?}, {harm:?} of {path}: {why}"))
         })
         .unwrap_or_else(|why| panic!("{why}"));
-        println!("{engine:?}: {tried} of {all} blocks of {} files", scene.files.len());
+        println!("{engine:?}: {tried} of {all} kinds of damage in {} files", scene.files.len());
     }
 }
