@@ -5,6 +5,8 @@ mod crash;
 mod end_to_end;
 mod fields;
 mod full_disk;
+mod hangs;
+mod markers;
 mod outage;
 mod status_port;
 mod surroundings;

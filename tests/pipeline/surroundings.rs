@@ -208,6 +208,48 @@ fn a_panic_in_any_thread_of_a_pixel_ends_it_and_loses_nothing() {
 }
 
 #[test]
+fn a_panic_of_the_thread_that_seals_ends_a_pixel_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let trigger = directory.path().join("trigger");
+    let mut pixel = Pixel::new(BINARY, directory.path(), &[]);
+    let wanted = format!("wal-sealer:{}", trigger.display());
+    pixel.set_environment(&variables(&[("SEWERTEST_PANIC", wanted.as_str())]));
+    pixel.start();
+    pixel.wait_until_ready();
+    File::create(&trigger).unwrap();
+    // It panics when it has something to say: that there is a file which is none of its own.
+    let mut acknowledged = 0;
+    let is_over = || {
+        for log in fs::read_dir(pixel.wal_dir().join("active")).unwrap() {
+            // The log may be sealed meanwhile.
+            let _ = File::create(log.unwrap().path().join("foreign"));
+        }
+        let answer = Connection::open(&pixel.address()).and_then(|mut c| c.request(GET));
+        acknowledged += usize::from(answer.is_ok_and(|answer| answer.status == 204));
+        !pixel.process().is_running()
+    };
+    assert!(eventually(PATIENCE, is_over), "{}", pixel.process().log_tail());
+    let (code, log) = (pixel.process().wait(PATIENCE), pixel.process().log_tail());
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("panicked") && log.contains("thread=\"wal-sealer\""), "{log}");
+    assert!(acknowledged > 0, "{log}");
+    fs::remove_file(&trigger).unwrap();
+    pixel.start();
+    pixel.wait_until_ready();
+    let events = pixel.dump().len();
+    assert!(events >= acknowledged, "{events} events of {acknowledged}");
+}
+
+#[test]
+fn a_limit_of_file_sizes_is_told_and_kills_no_pixel() {
+    let directory = tempfile::tempdir().unwrap();
+    let pixel = Pixel::new(BINARY, directory.path(), &[]);
+    let mut process = start_limited(&pixel, directory.path(), "-f 1000");
+    assert_eq!(process.wait(PATIENCE), Some(1), "{}", process.log_tail());
+    assert!(process.log().contains("File too large"), "{}", process.log_tail());
+}
+
+#[test]
 fn a_panic_in_any_thread_of_a_shipper_ends_it() {
     for thread in ["watch-sealed", "supervisor"] {
         let directory = tempfile::tempdir().unwrap();
@@ -230,13 +272,18 @@ fn a_panic_in_any_thread_of_a_shipper_ends_it() {
     }
 }
 
-/// Starts a pixel with so many files, of which it may not have more.
-fn with_files(pixel: &Pixel, directory: &Path, limit: &str) -> Process {
+/// Starts a pixel under a limit of the shell's.
+fn start_limited(pixel: &Pixel, directory: &Path, limit: &str) -> Process {
     let start = format!("ulimit {limit}; exec \"$0\" \"$@\"");
     let binary = sibling(BINARY, "sewer-pixel").display().to_string();
     let mut args = vec!["-c".to_owned(), start, binary];
     args.extend(pixel.args());
-    let mut process = Process::start(Path::new("/bin/sh"), &args, &directory.join("pixel.log"));
+    Process::start(Path::new("/bin/sh"), &args, &directory.join("pixel.log"))
+}
+
+/// A pixel with so many files, of which it may not have more.
+fn with_files(pixel: &Pixel, directory: &Path, limit: &str) -> Process {
+    let mut process = start_limited(pixel, directory, limit);
     let address = pixel.status_address();
     process.wait_until("ready", PATIENCE, || {
         http::get(&address, "/").is_ok_and(|response| response.status == 200)

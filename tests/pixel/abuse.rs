@@ -183,6 +183,9 @@ fn a_request_that_two_servers_could_read_differently_is_refused_or_is_one_reques
         (format!("POST /outer HTTP/1.1\r\nHost: h\r\n{chunked}\r\n0x5\r\n{inner}"), 400, 1),
         (format!("POST /outer HTTP/1.1\r\nHost: h\r\n{chunked}\r\n5\r\n{inner}"), 400, 1),
         (format!("POST /outer HTTP/1.1\r\nHost: h\r\n{chunked}\r\nffffffffffffffffff\r\n"), 400, 1),
+        // A bare line feed ends no line between chunks, nor is it a part of one.
+        (format!("POST /outer HTTP/1.1\r\nHost: h\r\n{chunked}\r\n0;\n\r\n\r\n{inner}"), 400, 1),
+        (format!("POST /outer HTTP/1.1\r\nHost: h\r\n{chunked}\r\n0\r\nX: y\n\n{inner}"), 400, 1),
         // HTTP/1.0 knows no chunks.
         (format!("POST /outer HTTP/1.0\r\n{chunked}\r\n0\r\n\r\n{inner}"), 400, 1),
         // Line feeds alone end lines (RFC 9112, 2.2), here as in nginx: it is one request.

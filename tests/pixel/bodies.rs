@@ -58,6 +58,12 @@ fn a_body_is_decoded_where_a_route_wants_it_and_kept_whole_everywhere() {
         ("/decoded", "identity", text.into(), [json!(text), none.clone(), none.clone()]),
         // Not what it says, and what is not known here.
         ("/decoded", "gzip", text.into(), [json!(text), none.clone(), json!("gzip")]),
+        (
+            "/decoded",
+            "deflate",
+            b"\x03\0 and".into(),
+            [json!("\u{3}\0 and"), none.clone(), json!("deflate")],
+        ),
         ("/decoded", "br", b"x\xff".into(), [none.clone(), json!("eP8="), json!("br")]),
         ("/raw", "", text.into(), [json!(text), none.clone(), none.clone()]),
         ("/raw", "", b"\x80\0\x01".into(), [none.clone(), json!("gAAB"), none.clone()]),

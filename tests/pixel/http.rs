@@ -309,6 +309,8 @@ fn a_limit_that_makes_no_sense_is_refused_by_its_key() {
         ("pixel.max_uri_bytes=1GiB", "key `pixel.max_uri_bytes`"),
         ("pixel.max_body_bytes=1GiB", "key `pixel.max_body_bytes`"),
         ("pixel.header_timeout=1ms", "key `pixel.header_timeout`: must be at least 100ms"),
+        ("pixel.keep_alive=10000000000y", "key `pixel.keep_alive`: must be at most 100 years"),
+        ("wal.roll_interval=10000000000y", "key `wal.roll_interval`: must be at most 100 years"),
         ("pixel.ack=maybe", "\"maybe\" is none of \"durable\", \"received\""),
     ] {
         let directory = tempfile::tempdir().unwrap();

@@ -16,6 +16,7 @@ mod privacy;
 mod proxy;
 mod refusals;
 mod requests;
+mod room;
 mod routes;
 mod senders;
 mod tls;

@@ -2,6 +2,8 @@
 //! records as it came, and what nginx refuses, it refuses. The differences that are meant are
 //! listed here.
 
+mod chunks;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -83,8 +85,8 @@ fn fields(line: &[u8]) -> [Vec<u8>; 3] {
     [target, user_agent, referer]
 }
 
-/// The status of the answer to a request on a connection of its own; 0 if it is closed without one.
-fn ask(address: &str, request: &[u8]) -> u16 {
+/// The statuses of the answers to what is sent on a connection of its own.
+fn statuses(address: &str, request: &[u8]) -> Vec<u16> {
     let mut tcp = TcpStream::connect(address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     // It may be refused before all of it is sent.
@@ -94,7 +96,12 @@ fn ask(address: &str, request: &[u8]) -> u16 {
     let _ = tcp.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer);
     let statuses = answer.split("HTTP/1.1 ").filter_map(|text| text.get(..3)?.parse().ok());
-    statuses.into_iter().find(|status| *status >= 200).unwrap_or(0)
+    statuses.filter(|status| *status >= 200).collect()
+}
+
+/// The status of the answer to a request on a connection of its own; 0 if it is closed without one.
+fn ask(address: &str, request: &[u8]) -> u16 {
+    statuses(address, request).first().copied().unwrap_or(0)
 }
 
 const TAKEN: bool = true;

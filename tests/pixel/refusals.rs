@@ -17,7 +17,7 @@ fn a_refused_request_is_shown_once_a_minute_with_its_reason_and_where_it_came_fr
     let mut pixel = Pixel::started(BINARY, directory.path(), &sets);
     let long = "t".repeat(200);
     let requests = [
-        ("malformed", "GET tag\u{1}\x1b[31m HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()),
+        ("malformed", "GET tag\u{1}\x1b[31m\" before=7 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned()),
         ("uri_too_long", format!("GET /?{long} HTTP/1.1\r\nHost: h\r\n\r\n")),
         ("body_too_large", "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n".to_owned()),
     ];
@@ -42,6 +42,10 @@ fn a_refused_request_is_shown_once_a_minute_with_its_reason_and_where_it_came_fr
         // The log escapes once more what it quotes.
         assert!(line.replace("\\\\", "\\").contains(&shown[..20]), "{shown}: {line}");
         assert!(!line.contains('\x1b') && !line.contains(&long), "{line}");
+        let (_, quoted) = line.split_once("began=\"").expect("it is quoted");
+        let plain = quoted.replace("\\\\", "").replace("\\\"", "");
+        let (_, rest) = plain.split_once('"').expect("and ends");
+        assert_eq!(rest.trim(), "before=0", "the request can tell nothing else: {line}");
     }
     let rejected = |reason| format!("sewer_pixel_rejected_requests_total{{reason=\"{reason}\"}}");
     let metrics = pixel.metrics();

@@ -2,13 +2,17 @@
 
 pub mod client;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use sewer_test_support::http::Connection;
 use sewer_test_support::pixel::Pixel;
 use sewer_test_support::process::eventually;
@@ -131,6 +135,29 @@ fn a_start_without_a_usable_certificate_names_file_and_key() {
         let log = pixel.process().log_tail();
         assert!(log.contains(told), "{told}: {log}");
     }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_to_its_end_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let identity = identity();
+    write(directory.path(), &identity);
+    let mut pixel = start(directory.path());
+    let path = directory.path().join("cert.pem");
+    fs::remove_file(&path).unwrap();
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    let mut writer = OpenOptions::new();
+    writer.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let mut hangs = None;
+    // That succeeds once there is a reader.
+    assert!(eventually(PATIENCE, || {
+        hangs = writer.open(&path).ok();
+        hangs.is_some()
+    }));
+    let mut client = Client::connect(&pixel, identity.cert.der()).unwrap();
+    assert_eq!(client.get().unwrap(), NO_CONTENT);
+    pixel.stop();
+    assert_eq!(pixel.dump().len(), 1);
 }
 
 #[test]

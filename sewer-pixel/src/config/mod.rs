@@ -222,6 +222,10 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 /// The limits of `pixel.max_head_bytes`: above, the HTTP library could not take the longest target.
 const HEAD_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=56 << 10;
 
+/// The limits of times: a shorter one is over at once, the end of a much longer one no clock has.
+const TIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_hours(100 * 365 * 24);
+
 /// The limit of `pixel.max_body_bytes`: an event has to fit the log with all its headers.
 const MAX_BODY_BYTES: u64 = 512 << 10;
 
@@ -237,9 +241,7 @@ impl Config {
                 self.wal.segment_bytes
             ));
         }
-        if self.wal.roll_interval < Duration::from_millis(100) {
-            return Err("key `wal.roll_interval`: must be at least 100ms".into());
-        }
+        check_time("wal.roll_interval", self.wal.roll_interval)?;
         if self.pixel.queue_bytes < ByteSize::mib(1) {
             return Err("key `pixel.queue_bytes`: must be at least 1MiB".into());
         }
@@ -285,18 +287,20 @@ impl PixelConfig {
                 return Err(format!("key `pixel.{key}`: {size} is not between {between}"));
             }
         }
-        let times = [
-            ("keep_alive", self.keep_alive),
-            ("header_timeout", self.header_timeout),
-            ("body_timeout", self.body_timeout),
-        ];
         // None at all means no keep-alive.
-        let is_too_short = |key: &str, time: Duration| {
-            time < Duration::from_millis(100) && !(key == "keep_alive" && time.is_zero())
-        };
-        match times.into_iter().find(|(key, time)| is_too_short(key, *time)) {
-            Some((key, _)) => Err(format!("key `pixel.{key}`: must be at least 100ms")),
-            None => Ok(()),
+        if !self.keep_alive.is_zero() {
+            check_time("pixel.keep_alive", self.keep_alive)?;
         }
+        check_time("pixel.header_timeout", self.header_timeout)?;
+        check_time("pixel.body_timeout", self.body_timeout)
     }
+}
+
+fn check_time(key: &str, time: Duration) -> Result<(), String> {
+    let problem = match time {
+        time if time < *TIMES.start() => "at least 100ms",
+        time if time > *TIMES.end() => "at most 100 years",
+        _ => return Ok(()),
+    };
+    Err(format!("key `{key}`: must be {problem}"))
 }

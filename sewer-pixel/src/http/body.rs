@@ -121,7 +121,12 @@ impl Body {
     fn size(&mut self, bytes: &[u8]) -> Result<Option<usize>, StatusCode> {
         let is_digit = bytes.first().is_none_or(u8::is_ascii_hexdigit);
         let size = httparse::parse_chunk_size(bytes).ok().filter(|_| is_digit);
-        match size.ok_or(StatusCode::BAD_REQUEST)? {
+        let size = size.ok_or(StatusCode::BAD_REQUEST)?;
+        // httparse takes a bare LF for a part of an extension, another server for the line's end.
+        if memchr::memchr(b'\n', bytes).map(|end| end + 1) != count_of(&size) {
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        match size {
             Status::Complete((count, 0)) => {
                 self.next = Next::Trailer(0);
                 Ok(Some(count))
@@ -143,12 +148,20 @@ impl Body {
             let is_too_long = bytes.len() > LINE_BYTES_MAX;
             return if is_too_long { Err(StatusCode::BAD_REQUEST) } else { Ok(None) };
         };
-        let line = bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end]);
+        let line = bytes[..end].strip_suffix(b"\r").ok_or(StatusCode::BAD_REQUEST)?;
         if before + end > TRAILER_BYTES_MAX || line.contains(&b'\r') {
             return Err(StatusCode::BAD_REQUEST);
         }
         self.next = if line.is_empty() { Next::Nothing } else { Next::Trailer(before + end + 1) };
         Ok(Some(end + 1))
+    }
+}
+
+/// The length of a line that gives a size, if it is complete.
+fn count_of(size: &Status<(usize, u64)>) -> Option<usize> {
+    match size {
+        Status::Complete((count, _)) => Some(*count),
+        Status::Partial => None,
     }
 }
 
@@ -221,6 +234,11 @@ mod tests {
             "5\r\nabcdefg",
             "1\r\na\n0\r\n\r\n",
             "1\na\r\n",
+            "1;\nxx\r\na\r\n0\r\n\r\n",
+            "1;x=\"\ny\"\r\na\r\n0\r\n\r\n",
+            "0;\n\r\n",
+            "0\r\n\n",
+            "0\r\nX: a\n\r\n",
             "fffffffffffffffff\r\n",
             "0\r\nX: a\rb\r\n\r\n",
             line.as_str(),

@@ -122,11 +122,17 @@ impl Connection {
         self.close_after(limit + tick, now, end)
     }
 
+    /// Since when it has waited for a request; `None` if it does not, or is being closed.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        let is_quiet = matches!(self.phase.get(), Phase::Opening | Phase::Idle);
+        (is_quiet && self.end.get().is_none()).then(|| self.since.get())
+    }
+
     /// Ends it if it waits for a request and has done so for that long; returns why, the first
     /// time.
     pub(super) fn check_quiet(&self, now: Instant, grace: Duration) -> Option<End> {
-        let is_idle = matches!(self.phase.get(), Phase::Opening | Phase::Idle);
-        if is_idle { self.close_after(grace, now, End::Idle) } else { None }
+        self.quiet_since()?;
+        self.close_after(grace, now, End::Idle)
     }
 
     fn close_after(&self, time: Duration, now: Instant, end: End) -> Option<End> {

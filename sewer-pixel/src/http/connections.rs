@@ -1,7 +1,8 @@
 //! The connections of one worker, and the clock that their limits in time go by.
 //!
 //! One timer serves all of them: at each tick every connection is looked at, and closed if its time
-//! is over.
+//! is over. When there is no room for another, those that have been idle for longest give way: who
+//! opens many and uses none keeps nobody out.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -19,9 +20,14 @@ use crate::metrics::Metrics;
 const TICK_MAX: Duration = Duration::from_millis(250);
 const TICK_MIN: Duration = Duration::from_millis(10);
 
-/// How long a connection may still be used once the pixel stops: a client that has just read an
-/// answer may already be sending its next request, and closing would lose that.
+/// How long a connection may still be used once the pixel stops, or another wants its place: a
+/// client that has just read an answer may already be sending its next request, and closing would
+/// lose that.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How many connections give way together, so that finding them costs little for each: one of so
+/// many, and no more than that.
+const GIVE_WAY: usize = 64;
 
 /// The text of a date, as HTTP has it.
 pub(super) type Date = [u8; 29];
@@ -32,8 +38,8 @@ pub(super) struct Connections {
     list: RefCell<Vec<Rc<Connection>>>,
     /// How many there may be.
     count_max: usize,
-    /// Tells that there is room for another.
-    room: Notify,
+    /// Tells whoever waits for it that one is closed.
+    closed: Notify,
     now: Cell<Instant>,
     date: Cell<Date>,
     tick: Duration,
@@ -54,7 +60,7 @@ impl Connections {
         let connections = Rc::new(Self {
             list: RefCell::default(),
             count_max,
-            room: Notify::new(),
+            closed: Notify::new(),
             now: Cell::new(Instant::now()),
             date: Cell::new(date(SystemTime::now())),
             tick: (shortest / 8).clamp(TICK_MIN, TICK_MAX),
@@ -84,14 +90,28 @@ impl Connections {
         Open { connections: Rc::clone(self), connection }
     }
 
-    /// Waits until there is room, and returns for how many.
-    pub(super) async fn room(&self) -> usize {
-        loop {
-            let room = self.count_max.saturating_sub(self.list.borrow().len());
-            if room > 0 {
-                return room;
+    /// For how many there is room.
+    pub(super) fn room(&self) -> usize {
+        self.count_max.saturating_sub(self.list.borrow().len())
+    }
+
+    /// Closes those that have been idle for longest, and waits a moment for the room.
+    pub(super) async fn make_room(&self) {
+        let closed = self.closed.notified();
+        self.give_way();
+        // What does not come in this moment may come in the next.
+        let _ = tokio::time::timeout(self.tick, closed).await;
+    }
+
+    fn give_way(&self) {
+        let list = self.list.borrow();
+        let quiet = list.iter().filter_map(|one| Some((one.quiet_since()?, one)));
+        let mut quiet: Vec<_> = quiet.collect();
+        quiet.sort_unstable_by_key(|(since, _)| *since);
+        for (_, connection) in quiet.iter().take((self.count_max / GIVE_WAY).clamp(1, GIVE_WAY)) {
+            if connection.check_quiet(self.now(), GRACE).is_some() {
+                self.metrics.closed("no_room");
             }
-            self.room.notified().await;
         }
     }
 
@@ -131,7 +151,7 @@ impl Connections {
             moved.slot.set(slot);
         }
         self.metrics.connected(-1);
-        self.room.notify_one();
+        self.closed.notify_waiters();
     }
 }
 

@@ -129,7 +129,7 @@ impl Handler {
             Err(_) => return refuse(Refused::Limit(StatusCode::PAYLOAD_TOO_LARGE, "decoded body")),
         };
         let submit = |event: &Event<'_>| self.submitter.submit(event);
-        match recording.with_event(head, origin, body, now_ms(), submit) {
+        match recording.with_event(head, origin, body.as_ref(), now_ms(), submit) {
             Some(Ok(durable)) => {
                 let waits = recording.ack() == Ack::Durable;
                 Ok((recording.answer, waits.then_some(durable)))

@@ -34,8 +34,9 @@ impl Refusals {
         bytes: &[u8],
     ) {
         if let Some(before) = self.count(reason, Instant::now()) {
-            let began = bytes[..bytes.len().min(BYTES_SHOWN)].escape_ascii();
-            tracing::warn!(reason, detail, %peer, %began, before, "a request was refused");
+            let began = bytes[..bytes.len().min(BYTES_SHOWN)].escape_ascii().to_string();
+            // As a text it is quoted: no part of it can be taken for another field.
+            tracing::warn!(reason, detail, %peer, began, before, "a request was refused");
         }
     }
 
@@ -43,6 +44,17 @@ impl Refusals {
     pub(super) fn not_accepted(&self, error: &std::io::Error) {
         if let Some(before) = self.count("accept", Instant::now()) {
             tracing::warn!(%error, before, "a connection was not accepted");
+        }
+    }
+
+    /// Tells, unless it was told just before, that a connection has to wait for another to end.
+    pub(super) fn no_room(&self) {
+        if let Some(before) = self.count("no_room", Instant::now()) {
+            tracing::warn!(
+                before,
+                "a worker has as many connections as it may; those idle for longest give way \
+                 (pixel.max_connections, and the limit of open files)"
+            );
         }
     }
 

@@ -3,11 +3,13 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream as StdStream};
+use std::os::fd::AsFd as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use sewer_ops::proxy;
 use tokio::io::Interest;
@@ -98,18 +100,26 @@ impl Worker {
     ) -> io::Result<()> {
         let listener = registered(listener)?;
         loop {
-            let room = tokio::select! {
+            let mut ready = tokio::select! {
                 biased;
                 // An error only says that nobody will ask for a stop any more.
                 Ok(_) = stopping.wait_for(|stops| *stops) => break,
-                room = self.connections.room() => room,
-            };
-            let mut ready = tokio::select! {
-                biased;
-                Ok(_) = stopping.wait_for(|stops| *stops) => break,
                 ready = listener.readable() => ready?,
             };
-            match self.accept_batch(listener.get_ref(), room.min(ACCEPT_MAX)) {
+            let room = self.room();
+            if room == 0 && !has_waiting(listener.get_ref()) {
+                ready.clear_ready();
+                continue;
+            }
+            if room == 0 {
+                self.handler.refusals.no_room();
+                tokio::select! {
+                    biased;
+                    Ok(_) = stopping.wait_for(|stops| *stops) => break,
+                    () = self.connections.make_room() => continue,
+                }
+            }
+            match self.accept_batch(listener.get_ref(), room) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
@@ -119,8 +129,16 @@ impl Worker {
             }
             tokio::task::yield_now().await;
         }
-        while !is_inherited && self.accept_batch(listener.get_ref(), ACCEPT_MAX).is_ok() {}
+        while !is_inherited
+            && self.room() > 0
+            && self.accept_batch(listener.get_ref(), self.room()).is_ok()
+        {}
         Ok(())
+    }
+
+    /// How many connections can be accepted together.
+    fn room(&self) -> usize {
+        self.connections.room().min(ACCEPT_MAX)
     }
 
     /// Accepts up to so many connections.
@@ -199,6 +217,12 @@ impl Worker {
 #[expect(deprecated, reason = "the other way is unsafe; a listener's descriptor stays the same")]
 fn registered(listener: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
     AsyncFd::with_interest(listener, Interest::READABLE)
+}
+
+/// Whether a connection waits to be accepted. One that comes later makes the socket ready again.
+fn has_waiting(listener: &TcpListener) -> bool {
+    let mut listening = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut listening, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Awaits something, but not beyond the end of the connection.

@@ -127,12 +127,12 @@ impl Keys {
     }
 
     /// The key of a period, ready to use. An event that was late for the last period gets the key
-    /// of this one.
+    /// of this one. A clock that was years ahead and is right again does not keep its key.
     fn of_period(&self, period: i64) -> Hmac<Sha256> {
         // A panic cannot come between the parts of a change here.
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
-            Some((of, hmac)) if *of >= period => hmac.clone(),
+            Some((of, hmac)) if *of == period || *of == period + 1 => hmac.clone(),
             _ => {
                 let hmac = self.make(period);
                 *current = Some((period, hmac.clone()));
@@ -224,6 +224,16 @@ mod tests {
         assert_ne!(hash("203.0.113.77", DAY_MS), first);
         assert_ne!(hash("203.0.113.77", 0), first, "the key of the first day is gone");
         assert_eq!(applied(&rule, "unknown", 0), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_leaves_no_key_that_is_never_replaced() {
+        let rule = rule("ip = \"hash\"");
+        let hash = |day: i64| applied(&rule, "203.0.113.77", day * DAY_MS).unwrap();
+        let ahead = hash(30_000);
+        let today = hash(20_000);
+        assert_ne!(today, ahead);
+        assert_ne!(hash(20_001), today);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The body of a request as it is recorded: as it came, or without its Content-Encoding.
 //!
-//! A body that says an encoding and is not in it, or whose encoding is not known here, is recorded
-//! as it came, with the encoding that it says: nothing is lost, whoever is wrong.
+//! A body that says an encoding and is not in it, or not all of it, or whose encoding is not known
+//! here, is recorded as it came, with the encoding that it says: nothing is lost, whoever is wrong.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use thiserror::Error;
+
+use crate::request::head::Headers;
 
 /// A decoded body is over the limit of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -14,21 +17,33 @@ use thiserror::Error;
 pub struct TooLarge;
 
 /// A body, and the encoding that it is in, if there is one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RecordedBody<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
-    /// The header Content-Encoding, if the bytes are still in it.
-    pub encoding: Option<&'a [u8]>,
+    /// The header Content-Encoding, all lines of it, if the bytes are still in it.
+    pub encoding: Option<Cow<'a, [u8]>>,
 }
 
 impl<'a> RecordedBody<'a> {
+    /// The body as it came.
+    pub fn new(bytes: &'a [u8], headers: Headers<'a>) -> Self {
+        let lines: Vec<_> = headers.all("content-encoding").collect();
+        let encoding = match lines[..] {
+            [] => None,
+            [one] => Some(Cow::Borrowed(one)),
+            // RFC 9110, 5.3: they are one list.
+            _ => Some(lines.join(&b", "[..]).into()),
+        };
+        Self { bytes, encoding }
+    }
+
     /// The body without its encoding, up to `bytes_max`; `memory` holds it.
     ///
     /// # Errors
     /// [`TooLarge`]
     pub fn decoded(self, bytes_max: usize, memory: &'a mut Vec<u8>) -> Result<Self, TooLarge> {
-        let Some(encoding) = self.encoding else { return Ok(self) };
+        let Some(encoding) = &self.encoding else { return Ok(self) };
         let is = |name: &str| encoding.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
         let decoded = if is("identity") {
             return Ok(Self { encoding: None, ..self });
@@ -36,8 +51,12 @@ impl<'a> RecordedBody<'a> {
             read(MultiGzDecoder::new(self.bytes), bytes_max, memory)
         } else if is("deflate") {
             // RFC 9110, 8.4.1.2: in the zlib format; some send the bare stream.
-            match read(ZlibDecoder::new(self.bytes), bytes_max, memory) {
-                Decoded::Malformed => read(DeflateDecoder::new(self.bytes), bytes_max, memory),
+            let mut zlib = ZlibDecoder::new(self.bytes);
+            match read(&mut zlib, bytes_max, memory).up_to(zlib.into_inner()) {
+                Decoded::Malformed => {
+                    let mut bare = DeflateDecoder::new(self.bytes);
+                    read(&mut bare, bytes_max, memory).up_to(bare.into_inner())
+                }
                 decoded => decoded,
             }
         } else {
@@ -57,6 +76,16 @@ enum Decoded {
     TooLarge,
 }
 
+impl Decoded {
+    /// The same if nothing of the body is left behind what was decoded.
+    fn up_to(self, rest: &[u8]) -> Self {
+        match self {
+            Self::Whole if !rest.is_empty() => Self::Malformed,
+            decoded => decoded,
+        }
+    }
+}
+
 fn read(decoder: impl Read, bytes_max: usize, memory: &mut Vec<u8>) -> Decoded {
     memory.clear();
     // One more than may be tells that there are too many.
@@ -74,6 +103,7 @@ fn read(decoder: impl Read, bytes_max: usize, memory: &mut Vec<u8>) -> Decoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::head::with_head;
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use std::io::Write as _;
@@ -84,7 +114,7 @@ mod tests {
         bytes_max: usize,
     ) -> Result<(Vec<u8>, bool), TooLarge> {
         let mut memory = Vec::new();
-        let body = RecordedBody { bytes, encoding: Some(encoding.as_bytes()) };
+        let body = RecordedBody { bytes, encoding: Some(encoding.as_bytes().into()) };
         let body = body.decoded(bytes_max, &mut memory)?;
         Ok((body.bytes.to_vec(), body.encoding.is_some()))
     }
@@ -130,5 +160,31 @@ mod tests {
         let [(_, gzip), ..] = compressed(b"text");
         let cut = &gzip[..gzip.len() - 1];
         assert_eq!(decoded("gzip", cut, 100), Ok((cut.to_vec(), true)));
+    }
+
+    #[test]
+    fn a_body_is_decoded_to_its_last_byte_or_stays_as_it_came() {
+        for (encoding, whole) in compressed(b"text text text") {
+            let followed = [&whole[..], b" and more"].concat();
+            for bytes in [&followed[..], &whole[..whole.len() - 1], &whole[..whole.len() / 2]] {
+                let found = decoded(encoding, bytes, 100);
+                assert_eq!(found, Ok((bytes.to_vec(), true)), "{encoding}");
+            }
+        }
+        // The bare stream of nothing, and then a text.
+        let text = b"\x03\0 is how it begins";
+        assert_eq!(decoded("deflate", text, 100), Ok((text.to_vec(), true)));
+    }
+
+    #[test]
+    fn an_encoding_in_several_lines_is_a_list_and_is_kept() {
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: identity\r\n\
+            Content-Encoding: gzip\r\n";
+        with_head(head, |head| {
+            let (body, mut memory) = (RecordedBody::new(b"x", head.headers), Vec::new());
+            let decoded = body.decoded(100, &mut memory).unwrap();
+            assert_eq!(decoded.encoding.as_deref(), Some(&b"identity, gzip"[..]));
+            assert_eq!(decoded.bytes, b"x");
+        });
     }
 }

@@ -184,12 +184,11 @@ impl Recording<'_> {
         body: &'a [u8],
         memory: &'a mut Vec<u8>,
     ) -> Result<Option<RecordedBody<'a>>, body::TooLarge> {
-        let encoding = head.headers.get("content-encoding");
-        let whole = RecordedBody { bytes: body, encoding };
+        let whole = || RecordedBody::new(body, head.headers);
         match self.route.body {
             BodyRule::Dropped => Ok(None),
-            BodyRule::Raw => Ok(Some(whole)),
-            BodyRule::Decoded => whole.decoded(self.policy.body_bytes_max, memory).map(Some),
+            BodyRule::Raw => Ok(Some(whole())),
+            BodyRule::Decoded => whole().decoded(self.policy.body_bytes_max, memory).map(Some),
         }
     }
 
@@ -198,7 +197,7 @@ impl Recording<'_> {
         &self,
         head: &Head<'_>,
         origin: &Origin,
-        body: Option<RecordedBody<'_>>,
+        body: Option<&RecordedBody<'_>>,
         timestamp_ms: i64,
         submit: impl FnOnce(&Event<'_>) -> R,
     ) -> Option<R> {
@@ -218,7 +217,7 @@ impl Recording<'_> {
         fields.push_headers(head, extra);
         if let Some(body) = body {
             extra.push((BODY, body.bytes));
-            if let Some(encoding) = body.encoding {
+            if let Some(encoding) = &body.encoding {
                 extra.push((fields::CONTENT_ENCODING, encoding));
             }
         }

@@ -34,7 +34,7 @@ fn recorded_from(
         let Verdict::Record(recording) = policy.judge(head) else { return None };
         let mut memory = Vec::new();
         let body = body.and_then(|body| recording.body(head, body, &mut memory).unwrap());
-        recording.with_event(head, origin, body, 1_700_000_000_123, |event| {
+        recording.with_event(head, origin, body.as_ref(), 1_700_000_000_123, |event| {
             serde_json::to_value(event).unwrap()
         })
     })

@@ -79,12 +79,17 @@ impl<'a> Forwarded<'a> {
     }
 
     fn standard(headers: Headers<'a>, rules: &Rules) -> Self {
-        let elements: Option<Vec<_>> = headers.all("forwarded").map(elements).collect();
-        let elements = elements.unwrap_or_default().concat();
+        let lines = headers.all("forwarded").map(elements);
         match rules.client_ip {
-            ClientIp::Nearest => nearest(elements.into_iter().rev(), &rules.proxies),
+            ClientIp::Nearest => {
+                // A line that a client has garbled hides none that a proxy has put behind it.
+                let sound = lines.rev().map_while(|line| line);
+                nearest(sound.flat_map(|line| line.into_iter().rev()), &rules.proxies)
+            }
             ClientIp::First | ClientIp::Header(_) => {
-                let first = elements.first().copied().unwrap_or_default();
+                let lines: Option<Vec<_>> = lines.collect();
+                let first = lines.unwrap_or_default().concat().first().copied();
+                let first = first.unwrap_or_default();
                 let client = first.client.and_then(address).map(|(text, _)| text);
                 Self { client, ..first }
             }
@@ -289,6 +294,19 @@ mod tests {
                 assert_eq!(found, [None, None, None], "{value}");
             }
         }
+    }
+
+    #[test]
+    fn a_malformed_line_hides_none_behind_it() {
+        for (lines, nearest) in [
+            ("Forwarded: \"\r\nForwarded: for=192.0.2.1\r\n", Some("192.0.2.1")),
+            ("Forwarded: x\r\nForwarded: for=192.0.2.1, for=10.0.0.1\r\n", Some("192.0.2.1")),
+            ("Forwarded: x\r\nForwarded: for=10.0.0.1\r\n", Some("10.0.0.1")),
+            ("Forwarded: for=192.0.2.1\r\nForwarded: x\r\n", None),
+        ] {
+            assert_eq!(client(lines, ClientIp::Nearest).as_deref(), nearest, "{lines}");
+        }
+        assert_eq!(client("Forwarded: x\r\nForwarded: for=1.1.1.1\r\n", ClientIp::First), None);
     }
 
     #[test]

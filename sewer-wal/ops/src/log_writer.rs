@@ -77,6 +77,7 @@ impl LogWriter {
 
     /// Takes a line with its line break; if there is no room for it, it is lost.
     pub(crate) fn line(&self, line: &[u8]) {
+        crate::failure::inject();
         let bytes = line.len();
         let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let is_lost =

@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long an end waits for the look that is under way, and how often it asks whether that is
+/// over.
+const END_TIME: Duration = Duration::from_secs(5);
+const END_POLL: Duration = Duration::from_millis(1);
 
 /// The thread. Dropping this ends it, once a look under way is over; what the look owns is dropped
-/// then, too.
+/// then, too. A look that does not come to its end, on a file system that does not answer, ends
+/// with the process.
 #[derive(Debug)]
 pub struct Periodic {
     stop: Arc<AtomicBool>,
@@ -42,6 +48,14 @@ impl Drop for Periodic {
         self.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
+            let end = Instant::now() + END_TIME;
+            while !thread.is_finished() {
+                if Instant::now() >= end {
+                    let name = thread.thread().name();
+                    return tracing::warn!(name, "a thread hangs; not waiting for it");
+                }
+                std::thread::sleep(END_POLL);
+            }
             // A panic in it is told by the hook of [`crate::failure`].
             let _ = thread.join();
         }

@@ -1,8 +1,12 @@
 //! What the system asks of a daemon: to stop (SIGTERM from the supervisor, SIGINT from a terminal),
 //! or to read its configuration again (SIGHUP).
 
+use std::io;
+use std::thread::Builder;
+
+use nix::sys::signal::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{JoinError, spawn_blocking};
+use tokio::sync::mpsc;
 
 use crate::program::Configuration;
 use crate::reload::Reloader;
@@ -14,6 +18,9 @@ use crate::supervisor::{NotifyState, notify, notify_reloading};
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// A file has reached the limit of its size (`ulimit -f`): listened to, it ends no process, and
+    /// the write that met it fails as on a full disk.
+    _file_size: Signal,
 }
 
 impl StopSignals {
@@ -21,10 +28,11 @@ impl StopSignals {
     ///
     /// # Errors
     /// If the handlers cannot be installed.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { terminate, interrupt })
+        let file_size = signal(SignalKind::from_raw(Number::SIGXFSZ as i32))?;
+        Ok(Self { terminate, interrupt, _file_size: file_size })
     }
 
     /// Waits for the next request and returns its name.
@@ -48,7 +56,7 @@ impl Signals {
     ///
     /// # Errors
     /// If the handlers cannot be installed.
-    pub fn listen() -> std::io::Result<Self> {
+    pub fn listen() -> io::Result<Self> {
         Ok(Self { stop: StopSignals::listen()?, hang_up: signal(SignalKind::hangup())? })
     }
 
@@ -57,14 +65,26 @@ impl Signals {
         self.stop.next().await
     }
 
-    /// Reloads whenever asked to, until asked to stop.
+    /// Reloads whenever asked to, until asked to stop. A reload reads files, on its own thread: a
+    /// file system that does not answer keeps nobody from ending.
     ///
     /// # Errors
-    /// If a reload panics.
+    /// If there can be no thread, or a reload panics.
     pub async fn reload_until_stop<C: Configuration>(
         &mut self,
         mut reloader: Reloader<C>,
-    ) -> Result<&'static str, JoinError> {
+    ) -> io::Result<&'static str> {
+        let (ask, mut asked) = mpsc::channel(1);
+        let (tell, mut told) = mpsc::channel(1);
+        let run = move || {
+            while let Some(()) = asked.blocking_recv() {
+                reloader.reload();
+                // Nobody waits for it when the daemon ends.
+                let _ = tell.blocking_send(());
+            }
+        };
+        Builder::new().name("reload".into()).spawn(run)?;
+        let panicked = || io::Error::other("a reload panicked");
         loop {
             tokio::select! {
                 biased;
@@ -72,12 +92,12 @@ impl Signals {
                 _ = self.hang_up.recv() => {}
             }
             notify_reloading();
-            // It reads files.
-            reloader = spawn_blocking(move || {
-                reloader.reload();
-                reloader
-            })
-            .await?;
+            ask.send(()).await.map_err(|_| panicked())?;
+            tokio::select! {
+                biased;
+                name = self.stop.next() => return Ok(name),
+                done = told.recv() => done.ok_or_else(panicked)?,
+            }
             notify(&[NotifyState::Ready]);
         }
     }

@@ -1,6 +1,11 @@
 //! What systemd is told, if it started the daemon: ready, stopping, a line of status every few
 //! seconds, and, while work goes on, that the watchdog need not bite.
 
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,11 +17,27 @@ use crate::periodic::Periodic;
 /// How often the line of status is brought up to date, unless the watchdog wants to hear more.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Tells systemd. It is no error that nobody listens.
+/// How long it may take until there is room for a message.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells systemd. It is no error that nobody listens; who listens and does not read is not waited
+/// for.
 pub fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let lines: Vec<_> = state.iter().map(ToString::to_string).collect();
+    if let Err(error) = send(&socket, lines.join("\n").as_bytes()) {
         tracing::warn!(%error, "cannot notify the supervisor");
     }
+}
+
+fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(PATIENCE))?;
+    sender.send_to_addr(message, &address).map(drop)
 }
 
 /// Tells systemd that a reload begins; a further `Ready` ends it.

@@ -68,7 +68,7 @@ impl Trial {
                         let mut memory = Vec::new();
                         let body = recording.body(head, b"body", &mut memory).expect("it is short");
                         let check = |event: &Event<'_>| event_of(event, &peer, bytes);
-                        recording.with_event(head, &origin, body, 1, check);
+                        recording.with_event(head, &origin, body.as_ref(), 1, check);
                     }
                 }
             }

@@ -144,11 +144,12 @@ impl OneRequest {
         let skipped = bytes.iter().take_while(is_break).count();
         let before = self.tail.len();
         self.tail.extend_from_slice(&bytes[skipped..]);
-        let ends = [&b"\r\n\r\n"[..], b"\n\n"];
+        // Each line by itself may end in a line feed alone.
+        let ends = [&b"\n\r\n"[..], b"\n\n"];
         let end = ends.iter().filter_map(|end| Some(memmem::find(&self.tail, end)? + end.len()));
         let end = end.min();
         self.is_whole = end.is_some();
-        let kept = self.tail.len().saturating_sub(3);
+        let kept = self.tail.len().saturating_sub(2);
         self.tail.drain(..kept);
         end.map_or(bytes.len(), |end| skipped + end.saturating_sub(before))
     }
@@ -204,17 +205,19 @@ mod tests {
     async fn no_byte_behind_the_first_head_is_handed_on() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let head = "\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n";
-        let all = format!("{head}GET / HTTP/1.1\r\n");
-        for piece in 1..all.len() {
-            let mut one = OneRequest::new(TcpStream::connect(address).await.unwrap());
-            let mut handed_on = 0;
-            for bytes in all.as_bytes().chunks(piece) {
-                if !one.is_whole {
-                    handed_on += one.of_head(bytes);
+        for end in ["\r\n\r\n", "\n\n", "\n\r\n", "\r\n\n"] {
+            let head = format!("\r\n\r\nGET / HTTP/1.1\r\nHost: h{end}");
+            let all = format!("{head}GET / HTTP/1.1\r\n");
+            for piece in 1..all.len() {
+                let mut one = OneRequest::new(TcpStream::connect(address).await.unwrap());
+                let mut handed_on = 0;
+                for bytes in all.as_bytes().chunks(piece) {
+                    if !one.is_whole {
+                        handed_on += one.of_head(bytes);
+                    }
                 }
+                assert_eq!((handed_on, one.is_whole), (head.len(), true), "{end:?} by {piece}");
             }
-            assert_eq!((handed_on, one.is_whole), (head.len(), true), "in pieces of {piece}");
         }
     }
 }
