@@ -54,7 +54,10 @@ public final class ReadConfiguration {
     Json properties = Json.object();
     for (String name : names) {
       try {
-        properties.put(name, configuration.get(name));
+        String value = configuration.get(name);
+        if (value != null) {
+          properties.put(name, value);
+        }
       } catch (IllegalStateException e) {
         // It refers to others without end.
       }

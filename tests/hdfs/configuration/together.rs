@@ -90,18 +90,19 @@ pub fn generated(random: &mut Random) -> Vec<(&'static str, String)> {
             let (name, value) = (random.pick(&NAMES), random.pick(&VALUES));
             let finals = ["", "", "<final>true</final>", "<final>false</final>"];
             let is_final = random.pick(&finals);
-            content = content
-                + &match random.below(6) {
-                    0 if with_includes => "<xi:include href='in.xml'/>".to_owned(),
-                    1 => {
-                        format!("<property name='{}' value='v'>{is_final}</property>", name.trim())
-                    }
-                    2 => format!(
-                        "<property>{is_final}<value>{value}</value><name>{name}</name></property>"
-                    ),
-                    _ => property(name, value)
-                        .replace("</property>", &format!("{is_final}</property>")),
-                };
+            let one = match random.below(6) {
+                0 if with_includes => "<xi:include href='in.xml'/>".to_owned(),
+                1 => {
+                    format!("<property name='{}' value='v'>{is_final}</property>", name.trim())
+                }
+                2 => format!(
+                    "<property>{is_final}<value>{value}</value><name>{name}</name></property>"
+                ),
+                _ => {
+                    property(name, value).replace("</property>", &format!("{is_final}</property>"))
+                }
+            };
+            content.push_str(&one);
         }
         document(&content)
     };

@@ -96,6 +96,10 @@ impl Configuration {
     }
 
     fn load(&mut self, Item { name, value, is_final, file }: Item) {
+        if trim(&name) != name {
+            // Whoever asks for a property gives its name without blanks.
+            return;
+        }
         let name = deprecated::current(&name).to_owned();
         if let Some(value) = value
             && !self.finals.contains(&name)
