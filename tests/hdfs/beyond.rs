@@ -155,7 +155,9 @@ async fn an_observer_is_passed_over() {
     if !hdfs::available_or_skip("hdfs::beyond") {
         return;
     }
-    let hdfs = Hdfs::start(&HdfsOptions { ha: true, ..HdfsOptions::default() });
+    // Whoever runs observers sets this: without it they answer everybody, with what they know.
+    let config = vec![("dfs.namenode.state.context.enabled".to_owned(), "true".to_owned())];
+    let hdfs = Hdfs::start(&HdfsOptions { ha: true, config, ..HdfsOptions::default() });
     hdfs.make_observer(1);
     let provider = "org.apache.hadoop.hdfs.server.namenode.ha.ObserverReadProxyProvider";
     let conf = hdfs.client_conf(
