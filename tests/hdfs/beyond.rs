@@ -11,6 +11,11 @@ use sewer_test_support::load::Record;
 use sewer_test_support::shipper::Shipper;
 use sewer_test_support::wal;
 use sewer_wal::Event;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::contract::{self, files};
 
@@ -23,6 +28,17 @@ fn by(uri: &str, conf: &Path) -> Arc<dyn Destination> {
 
 /// Ships some events and reads them back by Hadoop's own reader.
 fn ships_to(hdfs: &Hdfs, uri: &str, conf: &Path, read_from: &str) {
+    ships_with(hdfs, uri, conf, read_from, &[]);
+}
+
+/// The same, with variables for the shipper.
+fn ships_with(
+    hdfs: &Hdfs,
+    uri: &str,
+    conf: &Path,
+    read_from: &str,
+    variables: &[(String, String)],
+) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut record = Record::default();
     let queries: Vec<String> = (0..20).map(|number| format!("n=-{number}")).collect();
@@ -37,7 +53,8 @@ fn ships_to(hdfs: &Hdfs, uri: &str, conf: &Path, read_from: &str) {
     );
     let set = format!("destination.hadoop_conf_dir={}", conf.display());
     let sets = [set.as_str(), "destination.format=json", "retry.replay_patience=10s"];
-    let shipper = Shipper::new(BINARY, directory.path(), uri, &sets);
+    let mut shipper = Shipper::new(BINARY, directory.path(), uri, &sets);
+    shipper.set_environment(variables);
     shipper.run(&["--replay"]).expect_success();
     let rows = hdfs.read_rows(read_from);
     let rows: Vec<serde_json::Value> = rows
@@ -74,6 +91,65 @@ async fn what_is_shipped_into_an_encryption_zone_is_encrypted_there_and_read_bac
     let said = error.to_string();
     assert!(said.contains(&kms.uri()) && said.contains("hadoop.security.key.provider"), "{said}");
     assert_eq!(error.kind(), Kind::Transient, "{said}");
+}
+
+/// TLS in front of a server, with a certificate of its own; its address, and the certificate.
+async fn tls_in_front_of(behind: String) -> (String, String) {
+    let identity = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]);
+    let identity = identity.expect("a certificate");
+    let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
+    // Of several providers that may be built in, the one that is used everywhere here.
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("its own versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.cert.der().clone()], key)
+        .expect("a key of its certificate");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                let mut server = TcpStream::connect(&behind).await?;
+                tokio::io::copy_bidirectional(&mut stream, &mut server).await
+            });
+        }
+    });
+    (address, identity.cert.pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_server_is_asked_over_https_and_believed_by_its_certificate() {
+    if !hdfs::available_or_skip("hdfs::beyond") {
+        return;
+    }
+    let kms = Kms::start();
+    let hdfs = Hdfs::start(&HdfsOptions { config: kms.config(), ..HdfsOptions::default() });
+    kms.make_zone(&hdfs, "/zone", "key1");
+    let (address, certificate) = tls_in_front_of(kms.address()).await;
+    let server = format!("kms://https@{address}/kms");
+    let conf = hdfs.directory().join("https");
+    fs::create_dir(&conf).expect("create");
+    let core = format!(
+        "<configuration><property name='hadoop.security.key.provider.path' value='{server}'/>\
+         </configuration>"
+    );
+    fs::write(conf.join("core-site.xml"), core).expect("write");
+    let uri = format!("{}/zone", hdfs.uri());
+
+    // This process does not know the certificate; the shipper is told of it.
+    let error = files::put(&*by(&uri, &conf), "/x", b"x").await.expect_err("it is a stranger");
+    let said = error.to_string();
+    assert!(error.reason() == "encryption_zone" && said.contains(&server), "{said}");
+    let known = hdfs.directory().join("ca.pem");
+    fs::write(&known, certificate).expect("write");
+    let variable = ("SSL_CERT_FILE".to_owned(), known.display().to_string());
+    tokio::task::block_in_place(|| {
+        ships_with(&hdfs, &uri, &conf, "/zone/sewer", &[variable]);
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

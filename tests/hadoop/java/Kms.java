@@ -10,7 +10,9 @@ public final class Kms {
   private Kms() {}
 
   public static void main(String[] args) throws Exception {
-    System.setProperty("kms.config.dir", new File("conf").getAbsolutePath());
+    File conf = new File("conf").getAbsoluteFile();
+    System.setProperty("kms.config.dir", conf.getPath());
+    System.setProperty("log4j.configuration", new File(conf, "log4j.properties").toURI().toString());
     Class.forName("org.apache.hadoop.crypto.key.kms.server.KMSWebServer")
         .getMethod("main", String[].class)
         .invoke(null, (Object) args);

@@ -251,8 +251,11 @@ impl Sessions {
             if let Some(user) = options.user {
                 builder = builder.with_user(user);
             }
+            // For key management servers over HTTPS. That there is one already is as good.
+            let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
             let login = if is_secured { Login::Kerberos(options.kerberos) } else { Login::Simple };
-            Ok::<_, HdfsCause>((builder.build()?, site, namenodes, login))
+            let client = builder.build().map_err(|error| site.explain_building(error))?;
+            Ok::<_, HdfsCause>((client, site, namenodes, login))
         });
         let limit = self.options.rpc_timeout;
         match tokio::time::timeout(limit, building).await {

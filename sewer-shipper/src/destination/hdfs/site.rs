@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hdfs_native::HdfsError;
+
 use super::cause::HdfsCause;
 use super::configuration::{Configuration, trim};
 use super::namenodes::{IDS, Namenodes, RPC_ADDRESS};
@@ -194,6 +196,18 @@ impl Site {
                 needs_a_human: false,
             },
             Err(problem) => HdfsCause::Zone { problem, needs_a_human: true },
+        }
+    }
+
+    /// What it means that no client can be made: before anything is asked, the client has that
+    /// error for its key server only.
+    pub(super) fn explain_building(&self, error: HdfsError) -> HdfsCause {
+        match error {
+            HdfsError::OperationFailed(text) => {
+                let server = self.key_server().unwrap_or_default();
+                HdfsCause::Undefined(format!("{KEY_PROVIDER} is {server}, of no use here: {text}"))
+            }
+            other => other.into(),
         }
     }
 

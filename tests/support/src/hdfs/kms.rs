@@ -43,7 +43,10 @@ impl Kms {
         for operation in ["MANAGEMENT", "GENERATE_EEK", "DECRYPT_EEK", "READ"] {
             properties.push((format!("default.key.acl.{operation}"), "*".to_owned()));
         }
-        config::write(&conf, &HdfsOptions::default(), properties);
+        // Its library for REST is older than the walls between Java's modules.
+        let opens = "--add-opens=java.base/java.lang=ALL-UNNAMED".to_owned();
+        let environment = vec![("JDK_JAVA_OPTIONS".to_owned(), opens)];
+        config::write(&conf, &HdfsOptions { environment, ..HdfsOptions::default() }, properties);
         for name in ["kms-site.xml", "kms-acls.xml"] {
             fs::copy(conf.join("core-site.xml"), conf.join(name)).expect("copy");
         }
@@ -67,6 +70,11 @@ impl Kms {
     /// The properties of a cluster whose keys this server has.
     pub fn config(&self) -> Vec<(String, String)> {
         vec![(PROVIDER.to_owned(), self.uri())]
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> String {
+        self.port.address()
     }
 
     /// Its URI, as Hadoop's configuration has it.
