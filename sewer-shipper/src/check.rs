@@ -85,6 +85,10 @@ async fn destination(config: &Config) -> Result<String, String> {
     let open = destination::open(uri, config.destination_options()).map_err(|e| e.to_string())?;
     let dir = fixed_part(&config.destination.path);
     probe(&*open, &dir).await.map_err(|e| e.to_string())?;
+    let doubts = open.doubts();
+    if !doubts.is_empty() {
+        return Err(format!("it works now, but {}", doubts.join("; and ")));
+    }
     Ok(format!("wrote, renamed and removed a file in {dir} of {}", open.describe()))
 }
 

@@ -24,6 +24,9 @@ pub const STANDARD_FILE: &str = "/etc/sewer/shipper.toml";
 /// The limit of `shipper.parallel`: each shipment takes memory and a writer in HDFS.
 const PARALLEL_MAX: usize = 16;
 
+/// The length of `shipper.host`: file systems allow 255 bytes in a name, and LSNs are in it too.
+const HOST_MAX: usize = 128;
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,7 +90,7 @@ pub struct StatusConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DestinationConfig {
-    /// `file:///dir`, `hdfs://host:port` or `hdfs://nameservice`.
+    /// `file:///dir`, `hdfs://host:port`, `hdfs://nameservice` or `viewfs://mounttable`.
     pub uri: String,
     /// The partition directory: a strftime template of the event's time, with `%{host}` and
     /// `%{wal_id}`.
@@ -295,16 +298,20 @@ impl Configuration for Config {
             self.shipper.host = name.to_string_lossy().into_owned();
         }
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if self.shipper.host.is_empty() || !self.shipper.host.chars().all(allowed) {
+        let host = &self.shipper.host;
+        // Hadoop's readers take a file whose name begins so for one that is not there.
+        let is_hidden = host.starts_with(['.', '_']);
+        if host.is_empty() || host.len() > HOST_MAX || !host.chars().all(allowed) || is_hidden {
             return Err(format!(
-                "key `shipper.host`: \"{}\" is no host name; use letters, digits, `.`, `-`, `_`",
-                self.shipper.host
+                "key `shipper.host`: \"{host}\" is no host name; use letters, digits, `.`, `-` and \
+                 `_`, at most {HOST_MAX}, the first a letter, a digit or `-`"
             ));
         }
         self.hdfs.validate()?;
         destination::open(&self.destination.uri, self.destination_options())
             .map_err(|e| format!("key `destination.uri`: {e}"))?;
-        Partitions::new(&self.destination.path, &self.destination.timezone, "host", "id")?;
+        let (path, timezone) = (&self.destination.path, &self.destination.timezone);
+        Partitions::new(path, timezone, &self.shipper.host, "0123456789abcdef")?;
         if self.retry.initial.is_zero() || self.retry.max < self.retry.initial {
             return Err("keys `retry.initial` and `retry.max`: need 0s < initial <= max".into());
         }

@@ -5,6 +5,8 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use sewer_wal::event::TIMESTAMPS_MS;
 
+use crate::destination::refused_by_hdfs;
+
 /// Turns timestamps into partition directories.
 #[derive(Clone, Debug)]
 pub struct Partitions {
@@ -38,6 +40,11 @@ impl Partitions {
         if !sound {
             return Err(format!(
                 "key `destination.path`: \"{template}\" must be absolute, without empty names, `.` or `..`, and not end with `/`"
+            ));
+        }
+        if let Some(why) = refused_by_hdfs(&sample) {
+            return Err(format!(
+                "key `destination.path`: \"{template}\" makes names such as \"{sample}\": {why}"
             ));
         }
         Ok(partitions)
@@ -117,6 +124,14 @@ mod tests {
         for template in ["sewer/%H", "/a//b", "/a/../b", "/a/", "/%!", ""] {
             let error = Partitions::new(template, "UTC", "h", "i").unwrap_err();
             assert!(error.starts_with("key `destination.path`"), "{error}");
+        }
+        let long = format!("/{}", "x".repeat(256));
+        for template in
+            ["/%T", "/%R", "/%H:00", "/%:z", "/%c", "/a/.snapshot/%H", "/.reserved/%H", &long]
+        {
+            let error = Partitions::new(template, "UTC", "h", "i").unwrap_err();
+            assert!(error.starts_with("key `destination.path`"), "{error}");
+            assert!(error.contains(template) && error.contains("HDFS"), "{error}");
         }
         let error = Partitions::new("/%H", "Mars/Base", "h", "i").unwrap_err();
         assert!(error.starts_with("key `destination.timezone`: \"Mars/Base\""), "{error}");

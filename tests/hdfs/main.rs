@@ -1,5 +1,8 @@
 //! The shipper and a real HDFS, old ones and one with Kerberos included, and Spark as a reader.
 
+mod addresses;
+mod beyond;
+mod configuration;
 mod conformance;
 #[path = "../shipper/contract/mod.rs"]
 mod contract;

@@ -97,6 +97,7 @@ impl Pair {
 
     fn shipper(&self) -> Supervised {
         let root = self.directory.path();
+        fs::create_dir_all(root.join("out")).unwrap();
         let sets = [
             format!("wal.dir={}/wal", root.display()),
             format!("shipper.dir={}/shipper", root.display()),

@@ -68,8 +68,8 @@ impl Script {
 
 /// An error of the real destination: what reading a missing file says.
 async fn refusal() -> DestinationError {
-    let nowhere = destination::open("file:///nonexistent", destination::Options::default());
-    match nowhere.unwrap().read("/nothing").await {
+    let root = destination::open("file:///", destination::Options::default());
+    match root.unwrap().read("/nonexistent").await {
         Err(error) => error,
         Ok(mut chunks) => chunks.next().await.expect("an error").unwrap_err(),
     }

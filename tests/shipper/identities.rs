@@ -266,6 +266,7 @@ fn a_copied_directory_ships_what_it_holds_once() {
     node.config.wal.dir = node.layout.root().to_owned();
     node.config.shipper.dir = node.dir.path().join("shipper");
     node.config.destination.uri = format!("file://{}", node.dir.path().join("out").display());
+    std::fs::create_dir(node.dir.path().join("out")).unwrap();
     let first = identity(&node).id;
     append_segments(&node, &[&[1, 2]]);
     let second = identity(&node).id;

@@ -9,6 +9,7 @@ use crate::contract::{self, files};
 #[tokio::test]
 async fn a_local_directory_keeps_the_contract() {
     let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::create_dir(dir.path().join("out")).expect("create");
     let uri = format!("file://{}/out", dir.path().display());
     let reopen = || open(&uri, Options::default()).expect("a valid URI");
     contract::all(&reopen, "/base").await;

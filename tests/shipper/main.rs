@@ -1,5 +1,6 @@
 //! The shipper with a local directory as its destination: nothing has to be installed for it.
 
+mod addresses;
 mod audit;
 mod conf;
 mod contract;

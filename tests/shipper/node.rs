@@ -60,6 +60,7 @@ impl Node {
         config.shipper.host = "h".into();
         config.retry.initial = Duration::from_millis(1);
         config.destination.uri = format!("file://{}", dir.path().join("out").display());
+        fs::create_dir(dir.path().join("out")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { dir, layout, config, runtime }
     }

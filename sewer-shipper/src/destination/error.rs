@@ -1,17 +1,13 @@
 //! What can go wrong at a destination, and what helps.
 //!
 //! Callers match [`Kind`], metrics use [`DestinationError::reason`], people read the text. The
-//! kind is decided once, where the failure is seen, from error types and Java class names, never
-//! from message text.
+//! kind is decided once, where the failure is seen, from error types, never from message text.
+//! Nothing here knows a destination: what only one of them can meet is its own [`Backend`] error.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use hdfs_native::HdfsError;
 use thiserror::Error;
-
-use super::hdfs::{Failure, classify};
 
 /// The result of everything a destination does.
 pub type Result<T> = std::result::Result<T, DestinationError>;
@@ -60,18 +56,9 @@ impl DestinationError {
         Self { operation, target: target.into(), kind, reason, cause }
     }
 
-    /// The failure of a writer, where losing a connection says nothing about an outcome (the
-    /// file is given up anyway) but much about the pipeline.
-    pub(super) fn of_writer(
-        operation: &'static str,
-        target: impl Into<String>,
-        cause: impl Into<Cause>,
-    ) -> Self {
-        let mut error = Self::new(operation, target, cause);
-        if let Cause::Hdfs(HdfsError::IOError(_) | HdfsError::DataTransferError(_)) = error.cause {
-            error.kind = Kind::Pipeline;
-        }
-        error
+    /// The same failure with another meaning for the caller, who knows what was being done.
+    pub(super) fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
     }
 
     /// What the failure means for the caller.
@@ -98,17 +85,13 @@ impl DestinationError {
     /// broke, or data that did not get through in time.
     pub fn fewer_replicas_may_help(&self) -> bool {
         self.kind == Kind::Pipeline
-            || (matches!(self.operation, WRITE | CLOSE)
-                && matches!(self.cause, Cause::TimedOut { .. }))
+            || (matches!(self.operation, WRITE | CLOSE) && self.cause.timed_out().is_some())
     }
 
     /// For how long a file that got no answer to its creation may still come to be. The same time
     /// again as the answer had: nothing says when it is too late for a request that is on its way.
     pub fn may_be_created_within(&self) -> Option<Duration> {
-        match self.cause {
-            Cause::TimedOut { limit } if self.operation == CREATE => Some(limit),
-            _ => None,
-        }
+        self.cause.timed_out().filter(|_| self.operation == CREATE)
     }
 }
 
@@ -119,17 +102,24 @@ pub(super) const WRITE: &str = "write";
 /// Verb phrase of [`Output::close`](super::Output::close).
 pub(super) const CLOSE: &str = "close";
 
+/// A failure that only one kind of destination can meet, which alone can explain it.
+pub(super) trait Backend: std::error::Error + Send + Sync {
+    /// What it means for the caller, and the label it is counted under.
+    fn classify(&self) -> (Kind, &'static str);
+
+    /// The limit that a call ran into, if time ran out.
+    fn timed_out(&self) -> Option<Duration>;
+}
+
 /// Why a call failed.
 #[derive(Debug, Error)]
 pub(super) enum Cause {
-    #[error("{}", without_stack_trace(.0))]
-    Hdfs(#[from] HdfsError),
+    #[error("{0}")]
+    Backend(Box<dyn Backend>),
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("no answer within {limit:?}")]
     TimedOut { limit: Duration },
-    #[error(transparent)]
-    Kerberos(Box<Failure>),
     #[error("the task that did it ended early: {0}")]
     TaskDied(#[from] tokio::task::JoinError),
     #[error("the file was given up after an earlier failure ({first})")]
@@ -144,44 +134,25 @@ pub(super) enum Cause {
     IsADirectory,
     #[error("it has more than {limit} entries")]
     TooManyEntries { limit: usize },
-    #[error("lease recovery has not ended within {limit:?}")]
-    LeaseHeld { limit: Duration },
-    #[error("Hadoop's configuration at {} cannot be read: {error}", path.display())]
-    Site { path: PathBuf, error: io::Error },
     #[error("{0}")]
     Address(&'static str),
 }
 
-/// A Hadoop server sends its Java stack trace along, which tells an operator nothing and makes a
-/// line of the log a page.
-fn without_stack_trace(error: &HdfsError) -> String {
-    let text = error.to_string();
-    let lines = text.lines().take_while(|line| !line.starts_with("\tat "));
-    lines.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
-}
-
-impl From<Failure> for Cause {
-    fn from(failure: Failure) -> Self {
-        Self::Kerberos(Box::new(failure))
-    }
-}
-
 impl Cause {
-    /// Whether time ran out.
-    pub(super) fn is_timeout(&self) -> bool {
+    /// The limit that the call ran into, if time ran out.
+    fn timed_out(&self) -> Option<Duration> {
         match self {
-            Self::TimedOut { .. } => true,
-            Self::Kerberos(failure) => failure.is_timeout(),
-            _ => false,
+            Self::TimedOut { limit } => Some(*limit),
+            Self::Backend(cause) => cause.timed_out(),
+            _ => None,
         }
     }
 
-    pub(super) fn classify(&self) -> (Kind, &'static str) {
+    fn classify(&self) -> (Kind, &'static str) {
         match self {
-            Self::Hdfs(error) => classify(error),
+            Self::Backend(cause) => cause.classify(),
             Self::Io(error) => classify_io(error),
             Self::TimedOut { .. } => (Kind::Unknown, "timeout"),
-            Self::Kerberos(failure) => failure.classify(),
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Poisoned { .. } => (Kind::Poisoned, "poisoned"),
             Self::Length { .. } => (Kind::Poisoned, "length"),
@@ -189,8 +160,7 @@ impl Cause {
             Self::Missing => (Kind::NotFound, "not_found"),
             Self::IsADirectory => (Kind::Stuck, "is_a_directory"),
             Self::TooManyEntries { .. } => (Kind::Stuck, "too_many_entries"),
-            Self::LeaseHeld { .. } => (Kind::Transient, "lease"),
-            Self::Site { .. } | Self::Address(_) => (Kind::Stuck, "configuration"),
+            Self::Address(_) => (Kind::Stuck, "configuration"),
         }
     }
 }
@@ -211,19 +181,5 @@ fn classify_io(error: &io::Error) -> (Kind, &'static str) {
         | io::ErrorKind::CrossesDevices
         | io::ErrorKind::Unsupported => (Kind::Stuck, "configuration"),
         _ => (Kind::Transient, "io"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_is_one_line_without_the_stack_trace_of_a_server() {
-        let text = "Name node is in safe mode.\nIt was turned on manually.\n\tat a.B.c(B.java:1)\n\tat d.E.f(E.java:2)\n";
-        let cause = HdfsError::RPCError("a.SafeModeException".to_owned(), text.to_owned());
-        let told = DestinationError::new("create", "/a", cause).to_string();
-        assert!(told.ends_with("Name node is in safe mode. It was turned on manually."), "{told}");
-        assert!(told.starts_with("create /a: ") && told.contains("a.SafeModeException"), "{told}");
     }
 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::error::Cause;
-use super::{CreateOptions, Destination, DestinationError, Published, Result, publish};
+use super::contract::{CreateOptions, Destination};
+use super::error::{Cause, DestinationError, Result};
+use super::publish::{Published, publish};
 
 /// Content of the probe: enough to need a pipeline on HDFS, too little to matter.
 const CONTENT: &[u8] = b"sewer: a probe, safe to delete\n";

@@ -3,8 +3,8 @@
 //! The function is written to be called again, by the same process or by the next one, until it
 //! says that the file is published. It looks before it acts and after, and it never overwrites.
 
-use super::error::Cause;
-use super::{Destination, DestinationError, Kind, Result};
+use super::contract::Destination;
+use super::error::{Cause, DestinationError, Kind, Result};
 
 const PUBLISH: &str = "publish";
 

@@ -18,7 +18,9 @@
 
 mod config;
 mod ha;
+mod kms;
 mod node;
+mod router;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,9 @@ use crate::ports::Port;
 use crate::rows::{self, ListedFile, Row, SequenceFile};
 use crate::{hadoop, jmx};
 
+pub use self::kms::Kms;
 pub use self::node::Node;
+pub use self::router::Router;
 pub use crate::hadoop::{HadoopJars, available, available_or_skip, skip};
 
 /// How long a cluster may take to come up or to come back.

@@ -34,9 +34,10 @@ pub struct Shipper {
 impl Shipper {
     /// A shipper that is not running yet. `binary` is the path of any program of the workspace;
     /// `directory` is that of the pixel whose WAL it ships; `sets` win over the test's defaults.
+    /// A destination in that directory is made, which a shipper does not do.
     ///
     /// # Panics
-    /// If the configuration cannot be written.
+    /// If the configuration cannot be written, or the directory not made.
     pub fn new(binary: &str, directory: &Path, destination: &str, sets: &[&str]) -> Self {
         let status = ports::reserve();
         let config = format!(
@@ -47,6 +48,10 @@ impl Shipper {
             status.address(),
         );
         fs::write(directory.join("shipper.toml"), config).expect("write shipper.toml");
+        let out = destination.strip_prefix("file://").map(Path::new);
+        if let Some(out) = out.filter(|out| out.starts_with(directory)) {
+            fs::create_dir_all(out).expect("make the destination");
+        }
         Self {
             binary: sibling(binary, "sewer-shipper"),
             directory: directory.to_owned(),

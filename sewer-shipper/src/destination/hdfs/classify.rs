@@ -8,10 +8,10 @@ use std::io;
 
 use hdfs_native::HdfsError;
 
-use crate::destination::Kind;
+use crate::destination::error::Kind;
 
 /// The kind of a failed call, and the label it is counted under.
-pub(in crate::destination) fn classify(error: &HdfsError) -> (Kind, &'static str) {
+pub(super) fn classify(error: &HdfsError) -> (Kind, &'static str) {
     match error {
         HdfsError::RPCError(class, _) | HdfsError::FatalRPCError(class, _) => by_class(class),
         HdfsError::IOError(error) => by_connection(error),

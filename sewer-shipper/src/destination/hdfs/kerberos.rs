@@ -22,24 +22,12 @@ use std::time::Duration;
 use hdfs_native::{ClientBuilder, HdfsError};
 use thiserror::Error;
 
-use crate::destination::Kind;
-use crate::destination::error::Cause;
+use super::cause::HdfsCause;
+use crate::destination::error::Kind;
+use crate::destination::options::Kerberos;
 
 /// The label that failed logins are counted under.
-pub(in crate::destination) const REASON: &str = "authentication";
-
-/// Who to be, as configured. Without it, Hadoop's configuration decides whether Kerberos is used,
-/// and then the user's own ticket cache is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kerberos {
-    /// `name@REALM` or `name/host@REALM`; without a realm, the default one of `krb5.conf`.
-    pub principal: String,
-    /// The file with the principal's keys.
-    pub keytab: Option<PathBuf>,
-    /// The ticket cache as libkrb5 names it, such as `FILE:/run/sewer/krb5cc`; with a keytab, one
-    /// in memory by default.
-    pub credential_cache: Option<String>,
-}
+pub(super) const REASON: &str = "authentication";
 
 impl Kerberos {
     /// Tells the client who to be. `generation` numbers the caches in memory.
@@ -71,7 +59,7 @@ impl Kerberos {
 
 /// Why there is no login, or may be none.
 #[derive(Debug, Error)]
-pub(in crate::destination) enum Failure {
+pub(super) enum Failure {
     #[error("the keytab {} (key `hdfs.keytab`) cannot be read: {error}", path.display())]
     Keytab { path: PathBuf, error: io::Error },
     #[error(
@@ -88,17 +76,22 @@ pub(in crate::destination) enum Failure {
     #[error("no answer within {limit:?}, from the NameNode or from a Kerberos KDC")]
     NoAnswer { limit: Duration },
     #[error(
-        "the NameNode ended the connection without an answer; its log says why: it may want Kerberos (key `hdfs.principal`), or not let the principal act for `hdfs.user`"
+        "the connection was ended without an answer. If the port is the NameNode's RPC port \
+         (dfs.namenode.rpc-address), the NameNode's log says why: it may want Kerberos (key \
+         `hdfs.principal`), or not let the principal act for `hdfs.user`"
     )]
     Closed,
 }
 
 impl Failure {
-    pub(in crate::destination) fn is_timeout(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. })
+    pub(super) fn timed_out(&self) -> Option<Duration> {
+        match self {
+            Self::NoAnswer { limit } => Some(*limit),
+            _ => None,
+        }
     }
 
-    pub(in crate::destination) fn classify(&self) -> (Kind, &'static str) {
+    pub(super) fn classify(&self) -> (Kind, &'static str) {
         match self {
             Self::Keytab { .. } | Self::NoKey { .. } | Self::NoLibrary => (Kind::Stuck, REASON),
             Self::Login { kind, .. } => (*kind, REASON),
@@ -119,10 +112,10 @@ pub(super) enum Login {
 
 impl Login {
     /// What a failed call means; `connected`: a `NameNode` has answered before.
-    pub(super) fn explain(&self, cause: Cause, connected: bool) -> Cause {
+    pub(super) fn explain(&self, cause: HdfsCause, connected: bool) -> HdfsCause {
         match (cause, self) {
             // The client does not hand on what a NameNode says while it refuses a connection.
-            (Cause::Hdfs(HdfsError::IOError(error)), _)
+            (HdfsCause::Client(HdfsError::IOError(error)), _)
                 if !connected && error.kind() == io::ErrorKind::ConnectionAborted =>
             {
                 Failure::Closed.into()
@@ -133,12 +126,12 @@ impl Login {
     }
 }
 
-fn explain(configured: Option<&Kerberos>, cause: Cause, connected: bool) -> Cause {
+fn explain(configured: Option<&Kerberos>, cause: HdfsCause, connected: bool) -> HdfsCause {
     match cause {
-        Cause::Hdfs(HdfsError::GSSAPIError(_, minor, text)) => {
+        HdfsCause::Client(HdfsError::GSSAPIError(_, minor, text)) => {
             gssapi(configured, minor.wrapping_sub(KRB5_BASE), &text).into()
         }
-        Cause::Hdfs(HdfsError::FatalRPCError(class, text)) if class == SASL_EXCEPTION => {
+        HdfsCause::Client(HdfsError::FatalRPCError(class, text)) if class == SASL_EXCEPTION => {
             Failure::Login {
                 text: format!("the NameNode refused the login: {text}"),
                 advice: "its log says why: its own keytab, its clock, or its krb5.conf",
@@ -148,8 +141,8 @@ fn explain(configured: Option<&Kerberos>, cause: Cause, connected: bool) -> Caus
         }
         // Besides, the client says this of a close only, and nothing is closed before it is
         // created.
-        Cause::Hdfs(HdfsError::OperationFailed(_)) if !connected => Failure::NoLibrary.into(),
-        Cause::TimedOut { limit } if !connected => Failure::NoAnswer { limit }.into(),
+        HdfsCause::Client(HdfsError::OperationFailed(_)) if !connected => Failure::NoLibrary.into(),
+        HdfsCause::TimedOut { limit } if !connected => Failure::NoAnswer { limit }.into(),
         other => other,
     }
 }
@@ -212,6 +205,7 @@ fn essence(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::error::Backend as _;
 
     fn with(keytab: Option<&str>, cache: Option<&str>) -> Kerberos {
         Kerberos {
@@ -253,13 +247,14 @@ mod tests {
 
     #[test]
     fn a_connection_is_explained_only_until_it_has_worked() {
-        let aborted = || Cause::from(HdfsError::IOError(io::ErrorKind::ConnectionAborted.into()));
-        assert!(matches!(Login::Simple.explain(aborted(), false), Cause::Kerberos(_)));
-        assert!(matches!(Login::Simple.explain(aborted(), true), Cause::Hdfs(_)));
-        let late = || Cause::TimedOut { limit: Duration::from_secs(1) };
-        assert!(matches!(Login::Simple.explain(late(), false), Cause::TimedOut { .. }));
+        let aborted =
+            || HdfsCause::from(HdfsError::IOError(io::ErrorKind::ConnectionAborted.into()));
+        assert!(matches!(Login::Simple.explain(aborted(), false), HdfsCause::Kerberos(_)));
+        assert!(matches!(Login::Simple.explain(aborted(), true), HdfsCause::Client(_)));
+        let late = || HdfsCause::TimedOut { limit: Duration::from_secs(1) };
+        assert!(matches!(Login::Simple.explain(late(), false), HdfsCause::TimedOut { .. }));
         let kerberos = Login::Kerberos(None);
-        assert!(kerberos.explain(late(), false).is_timeout());
-        assert!(matches!(kerberos.explain(late(), true), Cause::TimedOut { .. }));
+        assert!(kerberos.explain(late(), false).timed_out().is_some());
+        assert!(matches!(kerberos.explain(late(), true), HdfsCause::TimedOut { .. }));
     }
 }

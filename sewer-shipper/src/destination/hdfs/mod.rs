@@ -8,16 +8,25 @@
 //!   there, under a limit;
 //! - [`output`]: a writer that no failure survives, and a close that looks at the length;
 //! - [`kerberos`]: who to be in a secured cluster, and what a failed login means;
-//! - [`site`]: the operator's XML, and the client's settings where it is silent;
-//! - [`classify`]: what an error of the client or of a Hadoop server means.
+//! - [`configuration`]: the operator's Hadoop configuration, read as Hadoop reads it;
+//! - [`site`]: the settings of a client by it; [`namenodes`]: who is asked;
+//! - [`reach`]: why nobody could be talked to;
+//! - [`cause`]: why a call failed; [`classify`]: what an error of the client or of a Hadoop server
+//!   means.
 
+mod cause;
 mod classify;
+mod configuration;
 mod kerberos;
+mod namenodes;
 mod output;
+mod reach;
 mod read;
 mod session;
 mod site;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,18 +34,22 @@ use async_trait::async_trait;
 use hdfs_native::client::FileStatus;
 use hdfs_native::{Client, HdfsError, WriteOptions};
 
-pub(super) use self::classify::classify;
-pub(super) use self::kerberos::Failure;
-pub use self::kerberos::Kerberos;
-pub(super) use self::session::Session;
-
+use self::cause::{HdfsCause, Told};
+use self::configuration::{Configuration, ConfigurationError};
 use self::output::HdfsOutput;
-use self::session::Sessions;
-use super::error::{CREATE, Cause, DestinationError, Result};
-use super::uri::{Address, check};
-use super::{
-    Chunks, CreateOptions, Destination, Entry, Kind, LIST_ENTRIES_MAX, Lowered, Options, Output,
+use self::session::{Session, Sessions};
+use super::contract::{
+    Chunks, CreateOptions, Destination, Entry, LIST_ENTRIES_MAX, Lowered, Output,
 };
+use super::error::{CREATE, Cause, DestinationError, Kind, Result};
+use super::options::Options;
+use super::uri::{Address, check};
+
+/// See [`hadoop_properties`](super::hadoop_properties).
+pub(super) fn properties(dir: &Path) -> std::result::Result<BTreeMap<String, String>, Cause> {
+    let told = |error: ConfigurationError| Cause::from(Told::new(error.into(), None));
+    Configuration::read(dir).and_then(|configuration| configuration.all()).map_err(told)
+}
 
 /// How often an unfinished lease recovery is asked about.
 const LEASE_POLL: Duration = Duration::from_millis(250);
@@ -51,7 +64,7 @@ pub(super) struct HdfsDestination {
 
 impl HdfsDestination {
     pub(super) fn new(address: &Address, options: Options) -> Self {
-        let sessions = Arc::new(Sessions::new(&address.authority, &options));
+        let sessions = Arc::new(Sessions::new(address, &options));
         Self { sessions, root: address.root.clone(), options }
     }
 
@@ -72,13 +85,47 @@ impl HdfsDestination {
         F: FnOnce(Client) -> Fut + Send,
         Fut: Future<Output = std::result::Result<T, HdfsError>> + Send + 'static,
     {
-        let fail = |cause| DestinationError::new(operation, target, cause);
-        let session = self.sessions.get().await.map_err(fail)?;
+        let session = self.session(operation, target).await?;
         let result = session.run(self.options.rpc_timeout, call(session.client())).await;
-        result.map_err(|cause| {
-            self.sessions.after_failure(&session, &cause);
-            DestinationError::new(operation, target, cause)
-        })
+        result.map_err(|cause| self.failed(operation, target, &session, cause))
+    }
+
+    async fn session(&self, operation: &'static str, target: &str) -> Result<Arc<Session>> {
+        let made = self.sessions.get().await;
+        made.map_err(|cause| DestinationError::new(operation, target, self.sessions.told(cause)))
+    }
+
+    /// Opens a file, by a call that may also ask a key server.
+    async fn opening<T, F, Fut>(
+        &self,
+        operation: &'static str,
+        target: &str,
+        call: F,
+    ) -> Result<(T, Arc<Session>)>
+    where
+        T: Send + 'static,
+        F: FnOnce(Client, &Session) -> Fut + Send,
+        Fut: Future<Output = std::result::Result<T, HdfsError>> + Send + 'static,
+    {
+        let session = self.session(operation, target).await?;
+        let limit = self.options.rpc_timeout;
+        let fail = |cause| self.failed(operation, target, &session, cause);
+        session.greet(limit).await.map_err(fail)?;
+        let opened = session.run(limit, call(session.client(), &session)).await;
+        let opened = opened.map_err(|cause| fail(session.explain_opening(cause)))?;
+        Ok((opened, session))
+    }
+
+    /// The error of a call, after which later calls may need another session.
+    fn failed(
+        &self,
+        operation: &'static str,
+        target: &str,
+        session: &Arc<Session>,
+        cause: HdfsCause,
+    ) -> DestinationError {
+        self.sessions.after_failure(session, &cause);
+        DestinationError::new(operation, target, Told::new(cause, Some(session.asked())))
     }
 
     async fn status(&self, operation: &'static str, path: &str) -> Result<Option<FileStatus>> {
@@ -113,7 +160,8 @@ impl HdfsDestination {
                 return Ok(());
             }
             if start.elapsed() >= limit {
-                return Err(DestinationError::new(operation, path, Cause::LeaseHeld { limit }));
+                let held = self.sessions.told(HdfsCause::LeaseHeld { limit });
+                return Err(DestinationError::new(operation, path, held));
             }
             tokio::time::sleep(LEASE_POLL).await;
         }
@@ -124,20 +172,15 @@ impl HdfsDestination {
 impl Destination for HdfsDestination {
     async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
         let place = self.place(CREATE, path)?;
-        let fail = |cause| DestinationError::new(CREATE, path, cause);
-        let session = self.sessions.get().await.map_err(fail)?;
         let mut how = WriteOptions::default().overwrite(false).create_parent(true);
-        how.replication =
-            options.replication.or(self.options.replication).or(session.site().replication);
         how.block_size = self.options.block_size;
-        let client = session.client();
+        let replication = options.replication.or(self.options.replication);
         let server_path = place.clone();
-        let created = session
-            .run(self.options.rpc_timeout, async move { client.create(&server_path, how).await });
-        let writer = created.await.map_err(|cause| {
-            self.sessions.after_failure(&session, &cause);
-            DestinationError::new(CREATE, path, cause)
-        })?;
+        let opened = self.opening(CREATE, path, move |client, session| {
+            how.replication = replication.or(session.site().replication);
+            async move { client.create(&server_path, how).await }
+        });
+        let (writer, session) = opened.await?;
         let sessions = Arc::clone(&self.sessions);
         let limits = (self.options.rpc_timeout, self.options.data_timeout);
         Ok(Box::new(HdfsOutput::new(writer, sessions, session, path, place, limits)))
@@ -199,15 +242,9 @@ impl Destination for HdfsDestination {
 
     async fn read(&self, path: &str) -> Result<Chunks> {
         let place = self.place("read", path)?;
-        let fail = |cause| DestinationError::new("read", path, cause);
-        let session = self.sessions.get().await.map_err(fail)?;
-        let client = session.client();
         let opened =
-            session.run(self.options.rpc_timeout, async move { client.read(&place).await }).await;
-        let reader = opened.map_err(|cause| {
-            self.sessions.after_failure(&session, &cause);
-            DestinationError::new("read", path, cause)
-        })?;
+            self.opening("read", path, move |client, _| async move { client.read(&place).await });
+        let (reader, session) = opened.await?;
         Ok(read::chunks(reader, session, path, self.options.data_timeout))
     }
 
@@ -230,7 +267,11 @@ impl Destination for HdfsDestination {
     }
 
     fn describe(&self) -> String {
-        format!("hdfs://{}{}", self.sessions.authority(), self.root)
+        format!("{}{}", self.sessions.uri(), self.root)
+    }
+
+    fn doubts(&self) -> Vec<String> {
+        self.sessions.doubts()
     }
 }
 

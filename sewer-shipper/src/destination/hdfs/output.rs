@@ -12,9 +12,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hdfs_native::file::FileWriter;
 
+use super::cause::HdfsCause;
 use super::session::{Session, Sessions};
-use crate::destination::Output;
-use crate::destination::error::{CLOSE, Cause, DestinationError, Result, WRITE};
+use crate::destination::contract::Output;
+use crate::destination::error::{
+    Backend as _, CLOSE, Cause, DestinationError, Kind, Result, WRITE,
+};
 
 /// A file being written.
 pub(super) struct HdfsOutput {
@@ -59,11 +62,12 @@ impl HdfsOutput {
         self.writer.take().ok_or_else(|| DestinationError::new(operation, &self.target, poisoned))
     }
 
-    fn fail(&mut self, operation: &'static str, cause: Cause) -> DestinationError {
-        self.sessions.retire(&self.session, cause.is_timeout());
-        let error = DestinationError::of_writer(operation, &self.target, cause);
+    fn fail(&mut self, operation: &'static str, cause: HdfsCause) -> DestinationError {
+        self.sessions.retire(&self.session, cause.timed_out().is_some());
+        let is_of_the_pipeline = cause.is_of_the_pipeline();
+        let error = DestinationError::new(operation, &self.target, self.sessions.told(cause));
         self.first = error.reason();
-        error
+        if is_of_the_pipeline { error.with_kind(Kind::Pipeline) } else { error }
     }
 }
 
@@ -103,8 +107,9 @@ impl Output for HdfsOutput {
                 Ok(self.written)
             }
             Ok(status) => {
+                self.sessions.retire(&self.session, false);
                 let cause = Cause::Length { expected: self.written, found: status.length as u64 };
-                Err(self.fail(CLOSE, cause))
+                Err(DestinationError::new(CLOSE, &self.target, cause))
             }
             Err(cause) => Err(self.fail(CLOSE, cause)),
         }

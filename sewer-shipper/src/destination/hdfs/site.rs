@@ -1,160 +1,278 @@
-//! The operator's Hadoop XML, and the client settings that we choose where it is silent.
+//! The operator's Hadoop configuration, and the settings that a client is given.
 //!
-//! hdfs-native reads the same files itself; they are read here to know what not to override, for
-//! `dfs.replication`, which it ignores, and for the order of the `NameNodes`. Properties that
-//! come in through external XML entities are not seen here.
+//! The client does not read the files: it is given every property as Hadoop would see it, those
+//! that we choose where the operator has said nothing, and the addresses of the `NameNodes`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::env;
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hdfs_native::HdfsError;
-use roxmltree::{Document, ParsingOptions};
 
-use crate::destination::error::Cause;
+use super::cause::HdfsCause;
+use super::configuration::{Configuration, trim};
+use super::namenodes::{IDS, Namenodes, RPC_ADDRESS};
+use crate::destination::uri::{Address, Scheme};
 
 /// "simple" or "kerberos".
 const AUTHENTICATION: &str = "hadoop.security.authentication";
 const DATA_PROTECTION: &str = "dfs.data.transfer.protection";
 const FAILOVERS_MAX: &str = "dfs.client.failover.max.attempts";
+const PROXY_PROVIDER: &str = "dfs.client.failover.proxy.provider";
 const SOCKET_TIMEOUT: &str = "dfs.client.socket-timeout";
 const REPLACE_POLICY: &str = "dfs.client.block.write.replace-datanode-on-failure.policy";
 const REPLACE_BEST_EFFORT: &str = "dfs.client.block.write.replace-datanode-on-failure.best-effort";
 const REPLICATION: &str = "dfs.replication";
-const NAMENODES: &str = "dfs.ha.namenodes";
+const KEY_PROVIDER: &str = "hadoop.security.key.provider.path";
+const MOUNT_TABLE: &str = "fs.viewfs.mounttable";
 
-/// What `core-site.xml` and `hdfs-site.xml` say.
+/// What Hadoop's configuration says.
 #[derive(Debug, Default)]
 pub(super) struct Site {
     dir: Option<PathBuf>,
-    properties: HashMap<String, String>,
-    /// `dfs.replication`.
+    configuration: Configuration,
+    /// `dfs.replication`, which the client does not look at.
     pub(super) replication: Option<u32>,
+}
+
+/// What a client is to talk to, and how.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) url: String,
+    pub(super) settings: BTreeMap<String, String>,
+    /// Who is asked: of a mount table those of each mount.
+    pub(super) namenodes: Vec<Namenodes>,
 }
 
 impl Site {
     /// Reads the files of a directory, by default the one Hadoop's environment names. A missing
     /// file says nothing; a directory that was asked for and is missing is an error.
-    pub(super) fn read(dir: Option<&Path>) -> Result<Self, Cause> {
+    pub(super) fn read(dir: Option<&Path>) -> Result<Self, HdfsCause> {
+        let named = |variable| env::var_os(variable).filter(|value| !value.is_empty());
+        let (dir, named_by) = match (dir, named("HADOOP_CONF_DIR"), named("HADOOP_HOME")) {
+            (Some(dir), ..) => (dir.to_owned(), "key `destination.hadoop_conf_dir`"),
+            (None, Some(dir), _) => (dir.into(), "environment variable HADOOP_CONF_DIR"),
+            (None, None, Some(home)) => match Path::new(&home).join("etc/hadoop") {
+                // A home need not have one.
+                dir if dir.is_dir() => (dir, "environment variable HADOOP_HOME"),
+                _ => return Ok(Self::default()),
+            },
+            (None, None, None) => return Ok(Self::default()),
+        };
         // These must not look like the errors of a call: a missing directory here is not a file
         // that is absent there.
-        let unreadable = |path: &Path| {
-            let path = path.to_owned();
-            move |error| Cause::Site { path, error }
-        };
-        if let Some(dir) = dir {
-            std::fs::read_dir(dir).map_err(unreadable(dir))?;
+        if let Err(error) = fs::read_dir(&dir) {
+            return Err(HdfsCause::Directory { dir, named_by, error });
         }
-        let Some(dir) = dir.map(Path::to_owned).or_else(from_environment) else {
-            return Ok(Self::default());
-        };
-        let mut properties = HashMap::new();
-        for file in ["core-site.xml", "hdfs-site.xml"] {
-            let path = dir.join(file);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => properties.extend(parse(&text).map_err(HdfsError::from)?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(unreadable(&path)(error)),
-            }
-        }
-        let replication = properties.get(REPLICATION).and_then(|value| value.trim().parse().ok());
-        Ok(Self { dir: Some(dir), properties, replication })
-    }
-
-    /// Where the files are, as the client wants it.
-    pub(super) fn dir(&self) -> Option<String> {
-        self.dir.as_ref().map(|dir| dir.to_string_lossy().into_owned())
+        let configuration = Configuration::read(&dir)?;
+        let replication = configuration.trimmed(REPLICATION)?.and_then(|value| value.parse().ok());
+        Ok(Self { dir: Some(dir), configuration, replication })
     }
 
     /// Whether the cluster is said to want Kerberos.
     pub(super) fn wants_kerberos(&self) -> bool {
-        self.properties.get(AUTHENTICATION).is_some_and(|how| how.trim() != "simple")
+        let how = self.configuration.trimmed(AUTHENTICATION).ok().flatten();
+        how.is_some_and(|how| !how.is_empty() && !how.eq_ignore_ascii_case("simple"))
     }
 
     /// Settings for a client that has a principal: Kerberos, whatever the files say, and where they
     /// say nothing, SASL towards `DataNodes` on ports above 1023, which have it in such a cluster.
     pub(super) fn kerberos_settings(&self) -> Vec<(String, String)> {
         let mut settings = vec![(AUTHENTICATION.to_owned(), "kerberos".to_owned())];
-        if !self.properties.contains_key(AUTHENTICATION)
-            && !self.properties.contains_key(DATA_PROTECTION)
-        {
+        if !self.has(AUTHENTICATION) && !self.has(DATA_PROTECTION) {
             settings.push((DATA_PROTECTION.to_owned(), "authentication".to_owned()));
         }
         settings
     }
 
-    /// Settings for the client, on top of the files.
+    fn has(&self, name: &str) -> bool {
+        self.configuration.file_of(name).is_some()
+    }
+
+    /// What the client is given for a destination; `rotation` says with which `NameNode` to begin.
     ///
     /// Retries belong to the shipper, so the client asks each `NameNode` once. A socket timeout
     /// below the limit of a write makes an unreachable `DataNode` an error of its own. A pipeline
     /// that lost a node goes on with the others: the server restores the replication.
-    pub(super) fn settings(
+    pub(super) fn connection(
         &self,
-        nameservice: &str,
+        address: &Address,
         data_timeout: Duration,
         rotation: usize,
-    ) -> Vec<(String, String)> {
-        let namenodes = self.namenodes(nameservice, rotation);
-        let failovers = namenodes.len().saturating_sub(1);
-        let mut settings = vec![
-            (FAILOVERS_MAX, failovers.to_string()),
+    ) -> Result<Connection, HdfsCause> {
+        let all = self.configuration.all()?;
+        let mut settings: BTreeMap<String, String> =
+            all.into_iter().map(|(name, value)| (name, trim(&value).to_owned())).collect();
+        if !self.wants_kerberos() {
+            settings.remove(AUTHENTICATION);
+        }
+        if self.key_server().is_err() {
+            settings.remove(KEY_PROVIDER);
+        }
+        let (url, namenodes) = match address.scheme {
+            Scheme::ViewFs => {
+                (address.uri(), self.mounts(&address.authority, &mut settings, rotation)?)
+            }
+            Scheme::Hdfs | Scheme::File => {
+                let namenodes = Namenodes::of(&address.authority, &self.configuration, rotation)?;
+                (format!("hdfs://{}", namenodes.authority()), vec![namenodes])
+            }
+        };
+        for namenodes in &namenodes {
+            tell(namenodes, &mut settings);
+        }
+        let most = namenodes.iter().map(|namenodes| namenodes.nodes().len()).max().unwrap_or(1);
+        let mut ours = vec![
+            (FAILOVERS_MAX, (most - 1).to_string()),
             (SOCKET_TIMEOUT, (data_timeout.as_millis() / 3).max(1).to_string()),
         ];
-        if !self.properties.contains_key(REPLACE_POLICY) {
-            settings.push((REPLACE_BEST_EFFORT, "true".to_owned()));
+        if !self.has(REPLACE_POLICY) {
+            ours.push((REPLACE_BEST_EFFORT, "true".to_owned()));
         }
-        let mut settings: Vec<(String, String)> = settings
-            .into_iter()
-            .filter(|(key, _)| !self.properties.contains_key(*key))
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
-        if namenodes.len() > 1 {
-            settings.push((format!("{NAMENODES}.{nameservice}"), namenodes.join(",")));
+        for (name, value) in ours {
+            settings.entry(name.to_owned()).or_insert(value);
         }
-        settings
+        Ok(Connection { url, settings, namenodes })
     }
 
-    /// The `NameNodes` of a name service, beginning with another one for each rotation.
-    fn namenodes(&self, nameservice: &str, rotation: usize) -> Vec<&str> {
-        let listed = self.properties.get(&format!("{NAMENODES}.{nameservice}"));
-        let mut namenodes: Vec<&str> =
-            listed.map(|ids| ids.split(',').map(str::trim).collect()).unwrap_or_default();
-        if !namenodes.is_empty() {
-            let first = rotation % namenodes.len();
-            namenodes.rotate_left(first);
+    /// The `NameNodes` of each mount of a table, whose targets are rewritten as the client wants
+    /// them.
+    fn mounts(
+        &self,
+        table: &str,
+        settings: &mut BTreeMap<String, String>,
+        rotation: usize,
+    ) -> Result<Vec<Namenodes>, HdfsCause> {
+        let prefix = format!("{MOUNT_TABLE}.{table}.");
+        let place = self.place();
+        let undefined = |problem: String| Err(HdfsCause::Undefined(problem));
+        let mut namenodes: Vec<Namenodes> = Vec::new();
+        for (name, target) in settings.iter_mut().filter(|(name, _)| name.starts_with(&prefix)) {
+            let kind = &name[prefix.len()..];
+            if kind == "homedir" {
+                continue;
+            }
+            let target_of = target
+                .strip_prefix("hdfs://")
+                .filter(|_| kind.starts_with("link.") || kind == "linkFallback");
+            let Some(rest) = target_of else {
+                return undefined(format!(
+                    "{name} in {place}: of a mount table, only link.PATH and linkFallback with an \
+                     hdfs:// URI are supported; it has {target}"
+                ));
+            };
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let behind = Namenodes::of(authority, &self.configuration, rotation)?;
+            *target = format!("hdfs://{}{path}", behind.authority());
+            if !namenodes.contains(&behind) {
+                namenodes.push(behind);
+            }
         }
-        namenodes
+        if namenodes.is_empty() {
+            return undefined(format!(
+                "the mount table {table} is not there: {prefix}link.PATH is to be in {place}"
+            ));
+        }
+        if !settings.contains_key(&format!("{prefix}linkFallback")) {
+            return undefined(format!(
+                "{prefix}linkFallback is not in {place}: the client needs it; set it to an hdfs:// \
+                 URI, or name the NameNode in `destination.uri`"
+            ));
+        }
+        Ok(namenodes)
+    }
+
+    /// What it means that the key of a file in an encryption zone cannot be had, for which the
+    /// client has `text`.
+    pub(super) fn zone(&self, text: &str) -> HdfsCause {
+        match self.key_server() {
+            Ok(server) => HdfsCause::Zone {
+                problem: format!(
+                    "its key cannot be had from {server} ({KEY_PROVIDER}): {text}; see whether that \
+                     server runs, and whether it lets the shipper's user use the key"
+                ),
+                needs_a_human: false,
+            },
+            Err(problem) => HdfsCause::Zone { problem, needs_a_human: true },
+        }
+    }
+
+    /// What it means that no client can be made: before anything is asked, the client has that
+    /// error for its key server only.
+    pub(super) fn explain_building(&self, error: HdfsError) -> HdfsCause {
+        match error {
+            HdfsError::OperationFailed(text) => {
+                let server = self.key_server().unwrap_or_default();
+                HdfsCause::Undefined(format!("{KEY_PROVIDER} is {server}, of no use here: {text}"))
+            }
+            other => other.into(),
+        }
+    }
+
+    /// The key server that the client can use, or why there is none.
+    fn key_server(&self) -> Result<String, String> {
+        let place = || self.dir.as_ref().map(|dir| dir.join("core-site.xml").display().to_string());
+        let place = place().unwrap_or_else(|| "core-site.xml".to_owned());
+        match self.configuration.trimmed(KEY_PROVIDER).ok().flatten() {
+            Some(server) if server.starts_with("kms://") => Ok(server),
+            Some(other) => Err(format!(
+                "{KEY_PROVIDER} is {other}, which only a Java program can use: set it to the \
+                 kms:// URI of the cluster's key server, in {place}"
+            )),
+            None => Err(format!(
+                "no key server is known: set {KEY_PROVIDER} to the kms:// URI of the cluster's, in \
+                 {place}"
+            )),
+        }
+    }
+
+    /// What delivery survives, for now, and an operator should mend.
+    pub(super) fn doubts(&self, namenodes: &[Namenodes]) -> Vec<String> {
+        namenodes.iter().filter_map(|namenodes| namenodes.doubt(&self.configuration)).collect()
+    }
+
+    /// What to say of a name that was taken for a host, should there be none.
+    pub(super) fn hint(&self, guess: &str) -> String {
+        format!(
+            "if {guess} is a name service, {IDS}.{guess} and {RPC_ADDRESS}.{guess}.ID are to be \
+             in {}",
+            self.place()
+        )
+    }
+
+    fn place(&self) -> String {
+        match &self.dir {
+            Some(dir) => dir.join("hdfs-site.xml").display().to_string(),
+            None => {
+                "hdfs-site.xml in the directory of `destination.hadoop_conf_dir`, which is not \
+                     set"
+                .to_owned()
+            }
+        }
     }
 }
 
-fn from_environment() -> Option<PathBuf> {
-    match env::var_os("HADOOP_CONF_DIR") {
-        Some(dir) => Some(PathBuf::from(dir)),
-        None => env::var_os("HADOOP_HOME").map(|home| Path::new(&home).join("etc/hadoop")),
+/// Tells the client of a name service. All calls go to its active `NameNode`, whatever the operator
+/// has for his own clients: an observer may know less than what was written a moment ago, and the
+/// shipper looks before it acts.
+fn tell(namenodes: &Namenodes, settings: &mut BTreeMap<String, String>) {
+    let Some(service) = namenodes.service() else { return };
+    settings.remove(&format!("{PROXY_PROVIDER}.{service}"));
+    let mut ids = Vec::new();
+    for node in namenodes.nodes() {
+        let id = node.id.as_deref().unwrap_or_default();
+        settings.insert(format!("{RPC_ADDRESS}.{service}.{id}"), node.address.clone());
+        ids.push(id);
     }
-}
-
-fn parse(text: &str) -> Result<Vec<(String, String)>, roxmltree::Error> {
-    let nothing = |_: Option<&str>, _: &str| Ok(None);
-    let options =
-        ParsingOptions { allow_dtd: true, entity_resolver: Some(&nothing), ..Default::default() };
-    let document = Document::parse_with_options(text, options)?;
-    let properties =
-        document.root_element().children().filter(|node| node.has_tag_name("property"));
-    let child = |property: roxmltree::Node<'_, '_>, name: &str| {
-        let node = property.children().find(|node| node.has_tag_name(name))?;
-        Some(node.text()?.to_owned())
-    };
-    Ok(properties
-        .filter_map(|property| Some((child(property, "name")?, child(property, "value")?)))
-        .collect())
+    settings.insert(format!("{IDS}.{service}"), ids.join(","));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::uri::parse;
 
     const LIMIT: Duration = Duration::from_mins(1);
 
@@ -163,7 +281,7 @@ mod tests {
         for (name, properties) in files {
             let text =
                 format!("<?xml version=\"1.0\"?><configuration>{properties}</configuration>");
-            std::fs::write(dir.path().join(name), text).expect("write");
+            fs::write(dir.path().join(name), text).expect("write");
         }
         Site::read(Some(dir.path())).expect("valid XML")
     }
@@ -172,25 +290,103 @@ mod tests {
         format!("<property><name>{name}</name><value>{value}</value></property>")
     }
 
+    fn connection(site: &Site, uri: &str, rotation: usize) -> Result<Connection, HdfsCause> {
+        site.connection(&parse(uri).expect("a valid URI"), LIMIT, rotation)
+    }
+
     #[test]
     fn settings_are_ours_unless_the_operator_has_set_them() {
-        let ours = site(&[]).settings("nn", LIMIT, 0);
-        assert!(ours.contains(&(FAILOVERS_MAX.to_owned(), "0".to_owned())), "{ours:?}");
-        assert!(ours.contains(&(SOCKET_TIMEOUT.to_owned(), "20000".to_owned())), "{ours:?}");
-        assert!(ours.contains(&(REPLACE_BEST_EFFORT.to_owned(), "true".to_owned())), "{ours:?}");
-        let text = property(FAILOVERS_MAX, "4") + &property(REPLACE_POLICY, "NEVER");
-        let theirs = site(&[("hdfs-site.xml", &text)]).settings("nn", LIMIT, 0);
-        assert_eq!(theirs, [(SOCKET_TIMEOUT.to_owned(), "20000".to_owned())]);
+        let ours = connection(&site(&[]), "hdfs://nn", 0).expect("a host");
+        assert_eq!(ours.settings[FAILOVERS_MAX], "0");
+        assert_eq!(ours.settings[SOCKET_TIMEOUT], "20000");
+        assert_eq!(ours.settings[REPLACE_BEST_EFFORT], "true");
+        let text = property(FAILOVERS_MAX, " 4\n") + &property(REPLACE_POLICY, "NEVER");
+        let theirs = connection(&site(&[("hdfs-site.xml", &text)]), "hdfs://nn", 0);
+        let theirs = theirs.expect("a host").settings;
+        let expected = [(FAILOVERS_MAX, "4"), (REPLACE_POLICY, "NEVER"), (SOCKET_TIMEOUT, "20000")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(theirs, BTreeMap::from(expected));
     }
 
     #[test]
     fn the_namenode_asked_first_changes_after_a_timeout() {
-        let site = site(&[("hdfs-site.xml", &property("dfs.ha.namenodes.ns", "a, b"))]);
+        let text = property("dfs.ha.namenodes.ns", "a, b\n")
+            + &property("dfs.namenode.rpc-address.ns.a", "\n host1 \n")
+            + &property("dfs.namenode.rpc-address.ns.b", "hdfs://host2:9000/")
+            + &property("dfs.client.failover.proxy.provider.ns", "ObserverReadProxyProvider");
+        let site = site(&[("hdfs-site.xml", &text)]);
         for (rotation, order) in [(0, "a,b"), (1, "b,a"), (2, "a,b")] {
-            let settings = site.settings("ns", LIMIT, rotation);
-            let expected = ("dfs.ha.namenodes.ns".to_owned(), order.to_owned());
-            assert!(settings.contains(&expected), "{rotation}: {settings:?}");
-            assert!(settings.contains(&(FAILOVERS_MAX.to_owned(), "1".to_owned())));
+            let Connection { url, settings, namenodes } =
+                connection(&site, "hdfs://ns", rotation).expect("it is defined");
+            assert_eq!((url.as_str(), namenodes.len()), ("hdfs://ns", 1));
+            assert_eq!(settings["dfs.ha.namenodes.ns"], order);
+            assert_eq!(settings["dfs.namenode.rpc-address.ns.a"], "host1:8020");
+            assert_eq!(settings["dfs.namenode.rpc-address.ns.b"], "host2:9000");
+            assert_eq!(settings[FAILOVERS_MAX], "1");
+            assert!(!settings.contains_key("dfs.client.failover.proxy.provider.ns"));
+            assert!(site.doubts(&namenodes).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_authority_without_a_port_is_a_name_service_or_a_host_with_hadoops_port() {
+        let text = property("dfs.nameservices", "single, ns")
+            + &property("dfs.namenode.rpc-address.single", "host1");
+        let site = site(&[("hdfs-site.xml", &text)]);
+        for (uri, expected) in [
+            ("hdfs://nn", "hdfs://nn:8020"),
+            ("hdfs://nn:9000/a", "hdfs://nn:9000"),
+            ("hdfs://[::1]", "hdfs://[::1]:8020"),
+            ("hdfs://single", "hdfs://host1:8020"),
+        ] {
+            assert_eq!(connection(&site, uri, 0).expect(uri).url, expected);
+        }
+        let error = connection(&site, "hdfs://ns", 0).expect_err("it is only named").to_string();
+        for part in ["dfs.nameservices", "hdfs-site.xml", "dfs.ha.namenodes.ns", "rpc-address.ns"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_namenode_without_an_address_is_told_and_so_is_one_with_a_wrong_one() {
+        let ids = property("dfs.ha.namenodes.ns", "nn1,nn2");
+        let first = property("dfs.namenode.rpc-address.ns.nn1", "host1:8020");
+        let half = site(&[("hdfs-site.xml", &(ids.clone() + &first))]);
+        let found = connection(&half, "hdfs://ns", 0).expect("one can be asked");
+        assert_eq!(found.settings["dfs.ha.namenodes.ns"], "nn1");
+        let doubts = half.doubts(&found.namenodes);
+        assert_eq!(doubts.len(), 1, "{doubts:?}");
+        for part in ["nn2", "dfs.namenode.rpc-address.ns.nn2", "hdfs-site.xml"] {
+            assert!(doubts[0].contains(part), "{doubts:?}");
+        }
+        let wrong = first.replace("host1:8020", "${nn.host}:8020");
+        for (text, part) in [(ids.clone(), "rpc-address.ns.nn1"), (ids + &wrong, "${nn.host}:8020")]
+        {
+            let nobody = site(&[("hdfs-site.xml", &text)]);
+            let error = connection(&nobody, "hdfs://ns", 0).expect_err("nobody can be asked");
+            let error = error.to_string();
+            assert!(error.contains(part) && error.contains("hdfs-site.xml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_mount_table_is_handed_on_with_the_namenodes_behind_it() {
+        let text = property("fs.viewfs.mounttable.t.link./logs", "hdfs://ns/data/logs")
+            + &property("fs.viewfs.mounttable.t.linkFallback", "hdfs://nn/")
+            + &property("dfs.ha.namenodes.ns", "a,b")
+            + &property("dfs.namenode.rpc-address.ns.a", "host1:8020")
+            + &property("dfs.namenode.rpc-address.ns.b", "host2:8020");
+        let Connection { url, settings, namenodes } =
+            connection(&site(&[("core-site.xml", &text)]), "viewfs://t/logs", 0).expect("defined");
+        assert_eq!((url.as_str(), namenodes.len()), ("viewfs://t", 2));
+        assert_eq!(settings["fs.viewfs.mounttable.t.link./logs"], "hdfs://ns/data/logs");
+        assert_eq!(settings["fs.viewfs.mounttable.t.linkFallback"], "hdfs://nn:8020/");
+        let without = property("fs.viewfs.mounttable.t.link./logs", "hdfs://nn/data");
+        let other = property("fs.viewfs.mounttable.t.link./logs", "s3a://bucket/");
+        for (text, part) in [("", "link.PATH"), (&without, "linkFallback"), (&other, "s3a://")] {
+            let error = connection(&site(&[("core-site.xml", text)]), "viewfs://t", 0);
+            let error = error.expect_err(part).to_string();
+            assert!(error.contains(part) && error.contains("fs.viewfs"), "{error}");
         }
     }
 
@@ -204,8 +400,10 @@ mod tests {
     #[test]
     fn broken_xml_and_a_missing_directory_are_errors() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        std::fs::write(dir.path().join("core-site.xml"), "<configuration>").expect("write");
+        fs::write(dir.path().join("core-site.xml"), "<configuration>").expect("write");
         Site::read(Some(dir.path())).expect_err("the element is not closed");
-        Site::read(Some(&dir.path().join("missing"))).expect_err("there is no directory");
+        let error = Site::read(Some(&dir.path().join("missing"))).expect_err("no directory");
+        let error = error.to_string();
+        assert!(error.contains("hadoop_conf_dir") && error.contains("missing"), "{error}");
     }
 }

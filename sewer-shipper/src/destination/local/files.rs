@@ -4,15 +4,52 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// Makes `dir` and its missing ancestors, durably.
+use thiserror::Error;
+
+use crate::destination::error::{Backend, Cause, Kind};
+
+/// The directory of a destination is not there.
+#[derive(Debug, Error)]
+#[error(
+    "the directory {} is not there. Mount the file system that it is on, or make it, for the user \
+     of the shipper. It is not made here, where it would stand in for one that is not mounted",
+    .0.display()
+)]
+struct NoRoot(PathBuf);
+
+impl Backend for NoRoot {
+    fn classify(&self) -> (Kind, &'static str) {
+        (Kind::Stuck, "missing_directory")
+    }
+
+    fn timed_out(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Refuses a destination whose directory is not there. Whatever is looked for in it would otherwise
+/// be absent, and whatever is written would go to another file system than the one meant.
+pub(super) fn check_root(root: &Path) -> Result<(), Cause> {
+    match fs::metadata(root) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(io::Error::from(io::ErrorKind::NotADirectory).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Cause::Backend(Box::new(NoRoot(root.to_owned()))))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes `dir` and what is missing between it and `root`, which is there, durably.
 ///
-/// `root` and the directories below are synced even when they exist: the process that made them may
-/// have died before it could. Those above were there before us or are made, and synced, here. In a
-/// parent that cannot be read no process of ours has made `root`.
+/// All below `root` are synced even when they exist: the process that made them may have died
+/// before it could.
 pub(super) fn make_dirs(root: &Path, dir: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.is_dir()).collect();
+    let below = || dir.ancestors().take_while(|path| *path != root && path.starts_with(root));
+    let missing: Vec<&Path> = below().take_while(|path| !path.is_dir()).collect();
     for path in missing.iter().rev() {
         match fs::create_dir(path) {
             Ok(()) => {}
@@ -24,13 +61,7 @@ pub(super) fn make_dirs(root: &Path, dir: &Path) -> io::Result<()> {
         }
         sync_parent(path)?;
     }
-    for path in dir.ancestors().take_while(|path| path.starts_with(root)) {
-        match sync_parent(path) {
-            Err(error) if path == root && error.kind() == io::ErrorKind::PermissionDenied => {}
-            synced => synced?,
-        }
-    }
-    Ok(())
+    below().try_for_each(sync_parent)
 }
 
 /// Makes the names in the directory of `path` durable.
@@ -105,5 +136,16 @@ mod tests {
         make_dirs(root.path(), &root.path().join("a/b")).expect_err("a is a file");
         make_dirs(root.path(), &root.path().join("b/c")).expect("nothing is in the way");
         assert!(root.path().join("b/c").is_dir());
+    }
+
+    #[test]
+    fn the_directory_of_a_destination_is_never_made() {
+        let parent = tempfile::tempdir().expect("a temporary directory");
+        let root = parent.path().join("mount");
+        make_dirs(&root, &root.join("a")).expect_err("it is not mounted");
+        check_root(&root).expect_err("nor is it there now");
+        fs::write(&root, "").expect("write");
+        check_root(&root).expect_err("a file is no directory");
+        check_root(parent.path()).expect("it is there");
     }
 }

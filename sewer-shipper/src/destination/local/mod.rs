@@ -3,7 +3,8 @@
 //! Data is synced when an output closes, names when they are made: `create` leaves durable
 //! directories, `rename` and `delete` sync the directories they change. All calls run on the
 //! runtime's blocking threads, and waiting for them is bounded; a call that hangs (a dead NFS
-//! server) keeps its thread, which nothing can take back.
+//! server) keeps its thread, which nothing can take back. The directory of the URI has to be there,
+//! and every call looks for it first: where it is missing, a file system is not mounted.
 
 mod files;
 
@@ -16,12 +17,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::error::{CLOSE, Cause, DestinationError, Result, WRITE};
-use super::uri::{Address, check};
-use super::{
-    CHUNK_BYTES, CHUNKS_AHEAD_MAX, Chunks, CreateOptions, Destination, Entry, Kind,
-    LIST_ENTRIES_MAX, Output,
+use super::contract::{
+    CHUNK_BYTES, CHUNKS_AHEAD_MAX, Chunks, CreateOptions, Destination, Entry, LIST_ENTRIES_MAX,
+    Output,
 };
+use super::error::{CLOSE, Cause, DestinationError, Kind, Result, WRITE};
+use super::uri::{Address, check};
 
 /// A directory that takes files.
 #[derive(Debug)]
@@ -41,6 +42,20 @@ impl LocalDestination {
         check(operation, path)?;
         Ok(self.root.join(path.trim_start_matches('/')))
     }
+
+    /// Runs a blocking call in the directory, if that is there.
+    async fn run<T, F>(&self, call: F) -> std::result::Result<T, Cause>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> std::result::Result<T, Cause> + Send + 'static,
+    {
+        let root = self.root.clone();
+        run(self.limit, move || {
+            files::check_root(&root)?;
+            call()
+        })
+        .await
+    }
 }
 
 #[async_trait]
@@ -48,7 +63,7 @@ impl Destination for LocalDestination {
     async fn create(&self, path: &str, _options: CreateOptions) -> Result<Box<dyn Output>> {
         let place = self.place("create", path)?;
         let root = self.root.clone();
-        let made = run(self.limit, move || {
+        let made = self.run(move || {
             files::make_dirs(&root, place.parent().unwrap_or(&root))?;
             Ok(OpenOptions::new().write(true).create_new(true).open(&place)?)
         });
@@ -64,7 +79,7 @@ impl Destination for LocalDestination {
 
     async fn length(&self, path: &str) -> Result<Option<u64>> {
         let place = self.place("look at", path)?;
-        let length = run(self.limit, move || file_length(&place)).await;
+        let length = self.run(move || file_length(&place)).await;
         absent_is_none(length.map_err(|cause| DestinationError::new("look at", path, cause)))
     }
 
@@ -72,7 +87,7 @@ impl Destination for LocalDestination {
         // A writer's process is gone or has given the file up; nothing else can hold it open. But
         // it may have been killed between a rename and the sync of the name.
         let place = self.place("settle", path)?;
-        let settled = run(self.limit, move || {
+        let settled = self.run(move || {
             file_length(&place)?;
             Ok(files::sync_parent(&place)?)
         });
@@ -83,13 +98,13 @@ impl Destination for LocalDestination {
 
     async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let (source, target) = (self.place("rename", from)?, self.place("rename", to)?);
-        let renamed = run(self.limit, move || Ok(files::rename(&source, &target)?)).await;
+        let renamed = self.run(move || Ok(files::rename(&source, &target)?)).await;
         renamed.map_err(|cause| DestinationError::new("rename", format!("{from} to {to}"), cause))
     }
 
     async fn delete(&self, path: &str) -> Result<bool> {
         let place = self.place("delete", path)?;
-        let deleted = run(self.limit, move || {
+        let deleted = self.run(move || {
             file_length(&place)?;
             fs::remove_file(&place)?;
             Ok(files::sync_parent(&place)?)
@@ -100,14 +115,14 @@ impl Destination for LocalDestination {
 
     async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
         let place = self.place("list", dir)?;
-        let listed = run(self.limit, move || list(&place)).await;
+        let listed = self.run(move || list(&place)).await;
         let listed = listed.map_err(|cause| DestinationError::new("list", dir, cause));
         Ok(absent_is_none(listed)?.unwrap_or_default())
     }
 
     async fn read(&self, path: &str) -> Result<Chunks> {
         let place = self.place("read", path)?;
-        let opened = run(self.limit, move || {
+        let opened = self.run(move || {
             file_length(&place)?;
             Ok(File::open(&place)?)
         });

@@ -28,8 +28,8 @@ log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 
 /// The daemons insist on finding these on their classpath. Hadoop's jars do not have them, and
 /// nobody looks at the pages.
-const WEB_PAGES: [&str; 4] =
-    ["webapps/hdfs", "webapps/datanode", "webapps/journal", "webapps/static"];
+const WEB_PAGES: [&str; 5] =
+    ["webapps/hdfs", "webapps/datanode", "webapps/journal", "webapps/router", "webapps/static"];
 
 /// Heartbeats per dead DataNode in the NameNode's formula: 2 * recheck interval + 10 heartbeats.
 const HEARTBEATS: Duration = Duration::from_secs(10);

@@ -78,6 +78,14 @@ impl Hdfs {
         self.change(i, "standby");
     }
 
+    /// Makes a standby NameNode of a pair an observer, by `hdfs haadmin`.
+    ///
+    /// # Panics
+    /// If it does not become one.
+    pub fn make_observer(&self, i: usize) {
+        self.change(i, "observer");
+    }
+
     pub(super) fn make_active_if_none_is(&self) {
         if self.active().is_none() {
             self.make_active(0);
@@ -89,6 +97,7 @@ impl Hdfs {
         let id = namenode_id(i);
         let args = match to {
             "active" => vec!["-ns", PAIR, "-transitionToActive", "--forceactive", &id],
+            "observer" => vec!["-ns", PAIR, "-transitionToObserver", &id],
             _ => vec!["-ns", PAIR, "-transitionToStandby", &id],
         };
         let begun = Instant::now();
