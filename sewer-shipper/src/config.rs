@@ -12,11 +12,11 @@ use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
 use sewer_ops::program::Configuration;
 
-use crate::access_log::ACCESS_LOG_CLASS;
-use crate::codec::Compression;
 use crate::destination;
-use crate::format::Format;
-use crate::partition::Partitions;
+use crate::hadoop::codec::Compression;
+use crate::record::access_log::ACCESS_LOG_CLASS;
+use crate::record::format::Format;
+use crate::record::partition::Partitions;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/shipper.toml";

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use sewer_ops::logging::LogLevel;
 use sewer_ops::program::{Sources, configure, finish};
+use sewer_shipper::commands::{audit, cat, check, dry_run, replay};
 use sewer_shipper::config::Config;
-use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
+use sewer_shipper::daemon;
 use sewer_wal::error::one_line;
 
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
@@ -70,7 +71,7 @@ fn run(
             return Ok(check::run(&config).await);
         }
         if !arguments.cat.is_empty() {
-            return show::run(&config, &arguments.cat).await.map(|()| true);
+            return cat::run(&config, &arguments.cat).await.map(|()| true);
         }
         if arguments.audit {
             return audit::run(&config, arguments.wal.as_deref()).await;

@@ -141,7 +141,7 @@ fn check(done: &Image) -> Result<(), String> {
     for path in &finals {
         let mut rows = Vec::new();
         let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
-        sewer_shipper::cat::cat(std::io::BufReader::new(file), &mut rows)
+        sewer_shipper::record::rows::cat(std::io::BufReader::new(file), &mut rows)
             .map_err(|e| format!("{}: {e}", path.display()))?;
         for line in rows.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let row: Value = serde_json::from_slice(line).map_err(|e| e.to_string())?;

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use sewer_shipper::backlog::Backlog;
-use sewer_shipper::cat::cat;
 use sewer_shipper::config::Config;
 use sewer_shipper::destination::{
     self, Chunks, CreateOptions, Destination, DestinationError, Entry, Output, Result,
 };
-use sewer_shipper::journal::Journal;
 use sewer_shipper::metrics::Metrics;
+use sewer_shipper::plan::backlog::Backlog;
+use sewer_shipper::plan::journal::Journal;
 use sewer_shipper::plan::{self, Losses};
+use sewer_shipper::record::rows::cat;
 use sewer_shipper::ship::{ShipError, Shipment, Tools};
 use sewer_wal::{Batch, Engine, Event, Identity, Layout, Wal, WalOptions, sealed};
 

@@ -9,9 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use sewer_shipper::backlog::Backlog;
-use sewer_shipper::journal::Journal;
 use sewer_shipper::plan;
+use sewer_shipper::plan::backlog::Backlog;
+use sewer_shipper::plan::journal::Journal;
 use sewer_test_support::process::eventually;
 use sewer_wal::{Identity, Lsn, SegmentName, WalId, look_up_identity};
 
@@ -55,7 +55,8 @@ fn records(dir: &Path, found: &mut BTreeMap<String, (u64, u64)>) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let id = name.split('-').nth(1).unwrap().to_owned();
         let mut rows = Vec::new();
-        let count = sewer_shipper::cat::cat(fs::File::open(&path).unwrap(), &mut rows).unwrap();
+        let count =
+            sewer_shipper::record::rows::cat(fs::File::open(&path).unwrap(), &mut rows).unwrap();
         let of_wal = found.entry(id).or_default();
         *of_wal = (of_wal.0 + 1, of_wal.1 + count);
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use serde_json::Value;
-use sewer_shipper::backlog::Backlog;
+use sewer_shipper::plan::backlog::Backlog;
 use sewer_shipper::plan::{self, Losses};
 use sewer_test_support::command::Finished;
 use sewer_test_support::shipper::Shipper;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sewer_ops::status::Report;
-use sewer_shipper::cat::cat;
 use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
-use sewer_shipper::schedule::{self, Until};
-use sewer_shipper::worker::Worker;
+use sewer_shipper::record::rows::cat;
+use sewer_shipper::ship::planner::Planner;
+use sewer_shipper::ship::schedule::{self, Until};
 use sewer_test_support::shipper::Shipper;
 use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalOptions, look_up_identity, sealed};
 use tempfile::TempDir;
@@ -106,21 +106,21 @@ impl Node {
 
     /// Ships until nothing is left that can be shipped; what fails is tried again for a while.
     pub fn ship(&self) -> Shipped {
-        let mut worker = Worker::open(&self.config, self.layout.root(), true).unwrap();
+        let mut planner = Planner::open(&self.config, self.layout.root(), true).unwrap();
         let patience = Duration::from_secs(20);
         let drained = self.runtime.block_on(async {
             // Nobody stops it before.
             let (_stop, stopping) = watch::channel(false);
             let nothing = Notify::new();
-            schedule::ship(&mut worker, Until::Drained { patience }, &nothing, stopping).await
+            schedule::ship(&mut planner, Until::Drained { patience }, &nothing, stopping).await
         });
-        let stats = worker.metrics().stats();
+        let stats = planner.metrics().stats();
         assert!(drained, "not done after {patience:?}: {stats:#}");
         let errors = stats["last_error"].as_str().map(str::to_owned).into_iter().collect();
         let set_aside = stats["set_aside"].as_array().unwrap();
         let set_aside = set_aside.iter().map(|why| why.as_str().unwrap().to_owned()).collect();
         assert_eq!(self.plans(), 0, "a plan is left");
-        Shipped { lsns: self.lsns(), counted: worker.metrics().delivered(), set_aside, errors }
+        Shipped { lsns: self.lsns(), counted: planner.metrics().delivered(), set_aside, errors }
     }
 
     /// The LSNs of the rows at the destination, sorted.

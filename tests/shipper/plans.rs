@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use sewer_shipper::cat::cat;
 use sewer_shipper::plan::Plan;
+use sewer_shipper::record::rows::cat;
 use sewer_wal::{Lsn, look_up_identity};
 
 use crate::node::Node;

@@ -4,9 +4,10 @@ use sewer_wal::{SegmentName, WalError};
 use thiserror::Error;
 
 use crate::destination::{DestinationError, Kind};
-use crate::encode::EncodeError;
-use crate::journal::JournalError;
+use crate::metrics::FailureReport;
 use crate::plan::PlanError;
+use crate::plan::journal::JournalError;
+use crate::ship::encode::EncodeError;
 
 /// Why a shipment stopped; it can be run again.
 #[derive(Debug, Error)]
@@ -70,6 +71,12 @@ impl ShipError {
             Self::Vanished { .. } => true,
             _ => false,
         }
+    }
+
+    /// The failure as it is shown.
+    pub fn failure(&self) -> FailureReport {
+        let (reason, needs_a_human) = (self.reason(), self.needs_a_human());
+        FailureReport { reason, needs_a_human, error: self.to_string() }
     }
 
     /// Whether a final name is taken by a file that is not ours.

@@ -10,10 +10,10 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use sewer_shipper::cat::cat;
-use sewer_shipper::codec::{CodecError, Compression};
+use sewer_shipper::hadoop::codec::{CodecError, Compression};
+use sewer_shipper::hadoop::sequence_file::Reader;
 use sewer_shipper::plan::Plan;
-use sewer_shipper::sequence_file::Reader;
+use sewer_shipper::record::rows::cat;
 use sewer_wal::reader::{Item, Kind};
 use sewer_wal::{Event, Footer, Identity, LsnRange, SegmentReader, WalError, WalId};
 use tempfile::NamedTempFile;
@@ -157,7 +157,7 @@ pub fn codecs(bytes: &[u8]) {
 
 /// The journal takes a file of these bytes as a plan or names it in its error.
 pub fn journal(bytes: &[u8], name: &str) {
-    use sewer_shipper::journal::Journal;
+    use sewer_shipper::plan::journal::Journal;
     let dir = tempfile::tempdir().expect("a temporary directory");
     let journal = Journal::open(dir.path()).expect("a new journal");
     let path = dir.path().join("shipments").join(name);

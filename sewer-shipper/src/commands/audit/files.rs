@@ -1,0 +1,100 @@
+//! What the destination holds: final files, by their names and headers.
+
+use anyhow::bail;
+use sewer_wal::{Lsn, WalId};
+
+use super::Look;
+use crate::destination::Destination;
+use crate::hadoop::sequence_file::{ReadError, Reader};
+
+/// Give up on a tree with more directories.
+const DIRECTORIES_MAX: usize = 1_000_000;
+
+/// Looks at every file below `root`.
+pub(super) async fn look_at_destination(
+    destination: &dyn Destination,
+    root: &str,
+    look: &mut Look,
+) -> anyhow::Result<()> {
+    let mut directories = vec![root.to_owned()];
+    let mut visited = 0;
+    while let Some(directory) = directories.pop() {
+        visited += 1;
+        if visited > DIRECTORIES_MAX {
+            bail!("{root} has more than {DIRECTORIES_MAX} directories below it");
+        }
+        for entry in destination.list(&directory).await? {
+            let path = format!("{}/{}", directory.trim_end_matches('/'), entry.name);
+            if entry.is_dir {
+                directories.push(path);
+            } else {
+                look_at_file(destination, &entry.name, path, look).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn look_at_file(
+    destination: &dyn Destination,
+    name: &str,
+    path: String,
+    look: &mut Look,
+) -> anyhow::Result<()> {
+    if name.starts_with('.') {
+        if look.wals.keys().any(|id| name.contains(&format!("-{id}-"))) {
+            look.notes.push(format!("hidden, not counted: {path}"));
+        }
+        return Ok(());
+    }
+    let Some((wal_id, shipment)) = parse_name(name) else { return Ok(()) };
+    let Some(seen) = look.wals.get_mut(&wal_id) else { return Ok(()) };
+    match records(destination, &path, wal_id, (shipment.1, shipment.2)).await? {
+        Ok(records) => {
+            let files = seen.shipments.entry(shipment).or_default();
+            files.count += 1;
+            files.records = files.records.saturating_add(records);
+        }
+        Err(why) => look.problems.push(format!("NOT COUNTED {path}: {why}")),
+    }
+    Ok(())
+}
+
+/// Takes `<host>-<WAL id>-<first>-<last>.seq` apart: the WAL, and host, first and last LSN.
+fn parse_name(name: &str) -> Option<(WalId, (String, Lsn, Lsn))> {
+    let mut parts = name.strip_suffix(".seq")?.rsplitn(4, '-');
+    let (last, first) = (Lsn::from_padded(parts.next()?)?, Lsn::from_padded(parts.next()?)?);
+    let wal_id = parts.next()?.parse().ok()?;
+    let host = parts.next()?.to_owned();
+    (first <= last).then_some((wal_id, (host, first, last)))
+}
+
+/// The records that a file's header tells, or why they cannot be counted.
+async fn records(
+    destination: &dyn Destination,
+    path: &str,
+    wal_id: WalId,
+    (first, last): (Lsn, Lsn),
+) -> anyhow::Result<Result<u64, String>> {
+    let mut chunks = destination.read(path).await?;
+    let mut head = Vec::new();
+    let header = loop {
+        let more = chunks.next().await.transpose()?;
+        let is_end = more.is_none();
+        head.extend_from_slice(&more.unwrap_or_default());
+        // A header is below 1 MiB, so that this ends with the second chunk at the latest.
+        match Reader::new(&head[..]) {
+            Ok(reader) => break reader.header().clone(),
+            Err(ReadError::Truncated { .. }) if !is_end => {}
+            Err(error) => return Ok(Err(error.to_string())),
+        }
+    };
+    let told = |name: &str| header.metadata.get(name).map_or("", String::as_str);
+    let expected = [wal_id.to_string(), first.to_string(), last.to_string()];
+    let found = ["sewer.wal_id", "sewer.first_lsn", "sewer.last_lsn"].map(told);
+    if found != expected {
+        let found = found.join(" ");
+        return Ok(Err(format!("its header is that of another file (WAL and LSNs {found})")));
+    }
+    Ok(told("sewer.records").parse().map_err(|_| "its header tells no number of records".into()))
+}
