@@ -30,7 +30,7 @@ const PARALLEL_MAX: usize = 16;
 pub struct Config {
     /// `[wal]`: where the pixel's events are.
     pub wal: WalConfig,
-    /// `[shipper]`: the shipper's own state.
+    /// `[shipper]`: the shipper itself.
     pub shipper: ShipperConfig,
     /// `[status]`: the port for Prometheus.
     pub status: StatusConfig,
@@ -58,7 +58,7 @@ pub struct WalConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShipperConfig {
-    /// The directory of the plans; it is made if its parent exists.
+    /// The directory in which earlier builds kept the plans.
     pub dir: PathBuf,
     /// The name of this node in output names; empty means the system's host name.
     pub host: String,

@@ -223,6 +223,16 @@ impl Metrics {
         self.fails(name, failure);
     }
 
+    /// A plan cannot be read, and what it is for waits for a person.
+    pub fn plan_held(&self, name: String, error: String) {
+        self.fails(name, FailureReport { reason: "plan", needs_a_human: true, error });
+    }
+
+    /// A person has seen to such a plan.
+    pub fn plan_released(&self, name: &str) {
+        self.works(name);
+    }
+
     /// Plans can be made again.
     pub fn planning_works(&self) {
         self.works(PLANNING);

@@ -172,8 +172,8 @@ fn a_segment_in_the_middle_of_a_shipment_that_is_lost_after_it_was_seen_is_named
     }
     // Nothing but what was seen tells where the last one ended.
     node.forget_next_lsn();
-    let run = backlog.due(&node.config.roll, &BTreeSet::new(), true).unwrap();
-    let plan = plan::make(&node.layout, &identity, &run, &node.config).unwrap();
+    let due = backlog.due(&node.config.roll, &BTreeSet::new(), true).unwrap();
+    let plan = plan::make(&node.layout, &identity, &due, &node.config, "h").unwrap();
     assert_eq!((plan.first_lsn.0, plan.last_lsn.0, plan.segments.len()), (0, 17, 6));
     assert_eq!(plan.losses(), Losses { events: 5, uncounted: 0 });
     let lost = |index: usize| {

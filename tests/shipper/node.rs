@@ -9,6 +9,7 @@ use serde_json::Value;
 use sewer_ops::status::Report;
 use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
+use sewer_shipper::plan::journal::Journal;
 use sewer_shipper::record::rows::cat;
 use sewer_shipper::ship::planner::Planner;
 use sewer_shipper::ship::schedule::{self, Until};
@@ -60,6 +61,7 @@ impl Node {
         config.shipper.host = "h".into();
         config.retry.initial = Duration::from_millis(1);
         config.destination.uri = format!("file://{}", dir.path().join("out").display());
+        fs::create_dir(dir.path().join("out")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Self { dir, layout, config, runtime }
     }
@@ -88,10 +90,10 @@ impl Node {
         self.layout.sealed_file(Lsn(base))
     }
 
-    /// Empties the destination, the shipper's directory, and what of the WAL is not `active/`.
+    /// Empties the destination, the plans, and what of the WAL is not `active/`.
     pub fn reset(&self) {
         let dirs = [self.layout.sealed_dir(), self.layout.quarantine_dir(), self.out()];
-        for dir in dirs.into_iter().chain([self.config.shipper.dir.clone()]) {
+        for dir in dirs.into_iter().chain([self.layout.shipments_dir()]) {
             if dir.exists() {
                 fs::remove_dir_all(&dir).unwrap();
             }
@@ -170,7 +172,9 @@ impl Node {
 
     /// The shipments that are not finished.
     pub fn plans(&self) -> usize {
-        fs::read_dir(self.config.shipper.dir.join("shipments")).unwrap().count()
+        let identity = look_up_identity(&self.layout).unwrap().unwrap();
+        let found = Journal::of(&self.layout).load(&identity).unwrap();
+        found.plans.len() + found.damaged.len()
     }
 
     /// The segments still to be shipped.
@@ -208,6 +212,9 @@ fn collect(dir: &Path, lsns: &mut Vec<u64>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, lsns);
+            continue;
+        }
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"_SUCCESS")) {
             continue;
         }
         assert_eq!(path.extension().unwrap(), "seq", "left behind: {}", path.display());

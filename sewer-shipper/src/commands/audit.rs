@@ -12,26 +12,26 @@
 //! by its plan: until all of it is published its segments count, afterwards its files. What looks
 //! wrong while something moved is looked at again.
 //!
-//! It trusts what is under a CRC or a confirmed length: the content of files is not read beyond the
-//! header, and that of sealed segments is `sewer-wal verify`'s business.
+//! It trusts what is under a CRC or was confirmed: the content of files is not read beyond the
+//! header, and that of sealed segments with header and footer is `sewer-wal verify`'s business.
 
 mod files;
 mod judge;
 mod local;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use sewer_ops::say;
-use sewer_wal::{Identity, Layout, Lsn, LsnRange, SegmentName, WalId, look_up_identity};
+use sewer_wal::{Identity, Layout, LsnRange, SegmentName, WalId, look_up_identity};
 
 use crate::config::Config;
 use crate::destination::{self, Destination};
-use crate::plan::journal::Journal;
-use crate::plan::{DamageReport, DamagedSegment, Plan};
-use crate::record::partition::fixed_part;
+use crate::plan::journal::{Journal, JournalError};
+use crate::plan::{DamageReport, DamagedSegment, FileName, Found, Plan};
+use crate::record::partition::{Partitions, fixed_part};
 use crate::ship::quarantine;
 
 /// How often it looks again while things move.
@@ -44,6 +44,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 struct Files {
     count: u64,
     records: u64,
+    directories: BTreeSet<String>,
 }
 
 /// A file or a log on the local disk that holds LSNs.
@@ -55,6 +56,8 @@ struct Local {
     range: LsnRange,
     /// What of the range is lost in it.
     damage: Vec<DamageReport>,
+    /// The partitions of its first and its last event, as far as its footer tells.
+    places: Option<(String, String)>,
 }
 
 /// All that was seen of one WAL.
@@ -64,8 +67,8 @@ struct Seen {
     plans: Vec<Plan>,
     /// What plans and reports say of damaged segments.
     damaged: Vec<DamagedSegment>,
-    /// By host, first and last LSN, as the names tell.
-    shipments: BTreeMap<(String, Lsn, Lsn), Files>,
+    /// By the names of the files.
+    shipments: BTreeMap<FileName, Files>,
 }
 
 /// All that was seen in one look.
@@ -89,12 +92,12 @@ pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bo
     let dir = layout.root().display();
     let destination = destination::open(&config.destination.uri, config.destination_options())?;
     let root = fixed_part(&config.destination.path);
-    let mut looks = 1;
+    let (mut looks, is_own) = (1, other_wal.is_none());
     let (identity, look, lines) = loop {
         let identity = look_up_identity(&layout)?;
         let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
-        let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
-        let look = look(&layout, &identity, &journal, &*destination, &root).await?;
+        let plans = || Journal::of(&layout).look(&config.shipper.dir, &identity, is_own);
+        let look = look(&layout, &identity, &plans, config, &*destination).await?;
         let lines: BTreeMap<_, _> =
             look.wals.iter().map(|(id, seen)| (*id, judge::lines(seen))).collect();
         let is_sound = look.problems.is_empty() && lines.values().all(Vec::is_empty);
@@ -142,20 +145,22 @@ fn report(seen: &Seen, lines: &[String], look: &Look) -> usize {
 async fn look(
     layout: &Layout,
     identity: &Identity,
-    journal: &Path,
+    plans: &(dyn Fn() -> Result<Found, JournalError> + Sync),
+    config: &Config,
     destination: &dyn Destination,
-    root: &str,
 ) -> anyhow::Result<Look> {
     let mut look = Look::of(identity);
     local::look_at_logs(layout, &mut look)?;
-    local::look_at_segments(layout, identity, &mut look)?;
-    let plans = Journal::look(journal, identity)?;
-    for plan in &plans {
+    local::look_at_segments(layout, identity, partitions(config, identity)?, &mut look)?;
+    let found = plans()?;
+    look.problems.extend(found.damaged.iter().map(|plan| format!("HELD BACK {plan}")));
+    for plan in &found.plans {
         let seen = look.wals.entry(plan.wal_id).or_default();
         seen.damaged.extend(plan.damaged.iter().cloned());
         seen.plans.push(plan.clone());
     }
-    files::look_at_destination(destination, root, &mut look).await?;
+    files::look_at_destination(destination, &fixed_part(&config.destination.path), &mut look)
+        .await?;
     // Reports are written before a plan goes, and plans are read before.
     let quarantined = quarantine::look(layout)?;
     look.problems.extend(quarantined.problems);
@@ -170,9 +175,16 @@ async fn look(
         }
     }
     let is_gone = |local: &Local| !local.path.exists();
-    look.moved |= plans != Journal::look(journal, identity)?
-        || look.wals.values().any(|seen| seen.local.iter().any(is_gone));
+    look.moved |=
+        found != plans()? || look.wals.values().any(|seen| seen.local.iter().any(is_gone));
     Ok(look)
+}
+
+/// Where events belong, as it is configured now.
+fn partitions(config: &Config, identity: &Identity) -> anyhow::Result<Partitions> {
+    let (destination, host) = (&config.destination, &config.shipper.host);
+    let id = identity.id.to_string();
+    Partitions::new(&destination.path, &destination.timezone, host, &id).map_err(anyhow::Error::msg)
 }
 
 impl Local {

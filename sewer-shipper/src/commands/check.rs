@@ -9,6 +9,7 @@ use sewer_wal::{Layout, SegmentName, look_up_identity, sealed};
 
 use crate::config::Config;
 use crate::destination::{self, probe};
+use crate::plan::journal::Journal;
 use crate::record::partition::fixed_part;
 
 /// A clock before 2026 was never set, in seconds since the Unix epoch.
@@ -20,7 +21,7 @@ const CLOCK_TOLERANCE_S: i64 = 60;
 pub async fn run(config: &Config) -> bool {
     print(&[
         ("WAL directory", wal_directory(&config.wal.dir)),
-        ("shipper directory", shipper_directory(&config.shipper.dir)),
+        ("plans", plans(&config.wal.dir)),
         ("clock", clock(&config.wal.dir)),
         ("status port", port(config)),
         ("destination", destination(config).await),
@@ -37,12 +38,22 @@ fn wal_directory(dir: &Path) -> Result<String, String> {
     Ok(format!("{} holds the WAL {}{}", dir.display(), identity.id, earlier.collect::<String>()))
 }
 
-fn shipper_directory(dir: &Path) -> Result<String, String> {
-    if dir.exists() {
-        writable(dir)?;
-        return Ok(format!("{} is there", dir.display()));
+/// The directory of the plans, and whether one of them waits for a person.
+fn plans(wal_dir: &Path) -> Result<String, String> {
+    let layout = Layout::new(wal_dir);
+    let dir = layout.shipments_dir();
+    if !dir.exists() {
+        return can_be_made(&dir, "wal.dir");
     }
-    can_be_made(dir, "shipper.dir")
+    writable(&dir)?;
+    let Some(identity) = look_up_identity(&layout).map_err(|e| e.to_string())? else {
+        return Ok(format!("{} is there", dir.display()));
+    };
+    let found = Journal::of(&layout).load(&identity).map_err(|e| e.to_string())?;
+    match found.damaged.first() {
+        Some(plan) => Err(plan.to_string()),
+        None => Ok(format!("{} holds {}", dir.display(), found.plans.len())),
+    }
 }
 
 fn port(config: &Config) -> Result<String, String> {

@@ -25,7 +25,9 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     let identity = look_up_identity(&layout)?;
     let identity = identity.with_context(|| format!("there is no WAL in {dir}"))?;
     let wal_id = identity.id;
-    let journal = Journal::dir_for(&config.shipper.dir, &identity, other_wal.is_none());
+    let (journal, is_own) = (Journal::of(&layout), other_wal.is_none());
+    let noted = if is_own { None } else { journal.host(&identity)? };
+    let host = noted.unwrap_or_else(|| config.shipper.host.clone());
     say!("dry run: the WAL {wal_id} in {dir}, to {}", config.destination.uri);
     let (mut shipments, mut files, mut events) = (0, 0, 0);
     let mut show = |plan: &Plan, note: &str| {
@@ -36,11 +38,12 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
         };
         print(plan, &of_wal, note);
         shipments += 1;
-        files += plan.outputs.iter().filter(|output| output.published.is_none()).count();
+        files += plan.outputs.iter().filter(|output| !output.published).count();
         events += plan.records();
     };
     let mut claimed = BTreeSet::new();
-    for plan in Journal::look(&journal, &identity)? {
+    let found = journal.look(&config.shipper.dir, &identity, is_own)?;
+    for plan in found.plans {
         show(
             &plan,
             if plan.published { ", published, to be deleted" } else { ", already planned" },
@@ -49,13 +52,17 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     }
     let mut backlog = Backlog::new(layout.clone(), identity);
     backlog.refresh()?;
-    while let Some(run) = backlog.due(&config.roll, &claimed, true) {
-        let segments: Vec<_> = run.iter().map(|segment| segment.name).collect();
-        match plan::make(&layout, backlog.identity(), &run, config) {
+    backlog.hold(found.damaged.iter().map(|plan| plan.name).collect());
+    while let Some(due) = backlog.due(&config.roll, &claimed, true) {
+        let segments: Vec<_> = due.segments.iter().map(|segment| segment.name).collect();
+        match plan::make(&layout, backlog.identity(), &due, config, &host) {
             Ok(plan) => show(&plan, ""),
             Err(error) => say!("  not shipped: {error}"),
         }
         claimed.extend(segments);
+    }
+    for plan in &found.damaged {
+        say!("  not shipped: {plan}");
     }
     for problem in backlog.problems() {
         say!("  not shipped: {problem}");
@@ -78,9 +85,10 @@ fn print(plan: &Plan, of_wal: &str, note: &str) {
         plan.records()
     );
     for output in &plan.outputs {
-        let done = output
-            .published
-            .map_or(String::new(), |bytes| format!(", published ({})", ByteSize(bytes)));
+        let size = output
+            .confirmed
+            .map_or(String::new(), |content| format!(" ({})", ByteSize(content.bytes)));
+        let done = if output.published { format!(", published{size}") } else { String::new() };
         say!("  {}: {} events{done}", output.final_path(), output.records);
     }
     for segment in &plan.damaged {

@@ -4,4 +4,5 @@ pub mod audit;
 pub mod cat;
 pub mod check;
 pub mod dry_run;
+mod overlay;
 pub mod replay;

@@ -15,6 +15,7 @@ use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, WalError};
 use tokio::sync::{Notify, watch};
 
+use super::overlay::Overlay;
 use crate::config::Config;
 use crate::metrics::Delivered;
 use crate::plan::backlog::Totals;
@@ -28,17 +29,31 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// How long an interrupt waits for the shipments under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Drains a WAL: the configured one, or that in `other_wal`. `true` if the backlog is empty.
+/// Drains a WAL: the configured one, or that in `other_wal`; by way of the directory `journal`, if
+/// there is one, and then nothing is written into the WAL. `true` if the backlog is empty.
 ///
 /// # Errors
 /// What keeps it from starting. Failures on the way are retried for `retry.replay_patience`
 /// without progress.
-pub async fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<bool> {
+pub async fn run(
+    config: &Config,
+    other_wal: Option<&Path>,
+    journal: Option<&Path>,
+) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let mut stop = StopSignals::listen().context("listen for signals")?;
-    let dir = other_wal.unwrap_or(&config.wal.dir);
+    let mut dir = other_wal.unwrap_or(&config.wal.dir);
+    let mut overlay = None;
+    if let Some(journal) = journal {
+        let (source, own) = (Layout::new(dir), journal.to_owned());
+        let opened = tokio::task::spawn_blocking(move || Overlay::open(&source, &own)).await??;
+        dir = overlay.insert(opened).layout().root();
+    }
     let mut planner = Planner::open(config, dir, other_wal.is_none())?;
     seal(dir).await?;
+    if let Some(overlay) = &overlay {
+        overlay.remember_sealed()?;
+    }
     let totals = planner.refresh()?;
     say!(
         "replaying {} events in {} segments ({}) of the WAL {} to {}",

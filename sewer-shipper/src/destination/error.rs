@@ -11,6 +11,7 @@ use std::time::Duration;
 use hdfs_native::HdfsError;
 use thiserror::Error;
 
+use super::Fingerprint;
 use super::hdfs::{Failure, classify};
 
 /// The result of everything a destination does.
@@ -138,12 +139,12 @@ pub(super) enum Cause {
     Length { expected: u64, found: u64 },
     #[error("there is already a file of {found} bytes instead of {expected}")]
     Conflict { expected: u64, found: u64 },
+    #[error("there is already a file of {found} instead of {expected}")]
+    Stranger { expected: Fingerprint, found: Fingerprint },
     #[error("there is no such file")]
     Missing,
     #[error("it is a directory")]
     IsADirectory,
-    #[error("it has more than {limit} entries")]
-    TooManyEntries { limit: usize },
     #[error("lease recovery has not ended within {limit:?}")]
     LeaseHeld { limit: Duration },
     #[error("Hadoop's configuration at {} cannot be read: {error}", path.display())]
@@ -185,10 +186,9 @@ impl Cause {
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Poisoned { .. } => (Kind::Poisoned, "poisoned"),
             Self::Length { .. } => (Kind::Poisoned, "length"),
-            Self::Conflict { .. } => (Kind::Conflict, "conflict"),
+            Self::Conflict { .. } | Self::Stranger { .. } => (Kind::Conflict, "conflict"),
             Self::Missing => (Kind::NotFound, "not_found"),
             Self::IsADirectory => (Kind::Stuck, "is_a_directory"),
-            Self::TooManyEntries { .. } => (Kind::Stuck, "too_many_entries"),
             Self::LeaseHeld { .. } => (Kind::Transient, "lease"),
             Self::Site { .. } | Self::Address(_) => (Kind::Stuck, "configuration"),
         }

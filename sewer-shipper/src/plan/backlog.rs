@@ -1,16 +1,19 @@
 //! What is sealed and not yet shipped, oldest first, and which run of it is due.
 //!
 //! What is in `sealed/` and cannot be shipped is set aside: it is reported, left where it is, and
-//! looked at again now and then, while the rest is shipped.
+//! looked at again now and then, while the rest is shipped. What a damaged plan may be for is held
+//! back. What the destination has of these events in files of a copy of this WAL makes shipments of
+//! its own, so that it is found there under its name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sewer_wal::sealed::{self, Inspected, SealedSegment};
 use sewer_wal::{Footer, Identity, Layout, Lsn, LsnRange, SegmentName, WalError, WalId};
 
+use super::runs::{self, Due, boundary_before, oldest_run};
+use super::{FileName, PlanName};
 use crate::config::RollConfig;
 
 /// How often what was set aside is looked at again.
@@ -53,18 +56,15 @@ impl From<Footer> for Content {
     }
 }
 
-/// The oldest run of segments of one WAL that make a shipment.
-#[derive(Debug, Default)]
-struct Run {
-    segments: Vec<Waiting>,
-    /// Whether what follows does not fit or does not join, so that waiting makes it no larger.
-    is_full: bool,
-}
-
 impl Waiting {
     /// Its LSNs, as far as the footer tells.
     pub fn range(&self) -> LsnRange {
         LsnRange::new(self.name.base, self.content.map_or(0, |content| content.events))
+    }
+
+    /// The LSN behind its last event, if the footer tells it.
+    pub(super) fn end(&self) -> Option<Lsn> {
+        self.content.map(|_| self.range().end)
     }
 
     /// The LSN behind its last event, if the footer tells it for sure.
@@ -73,7 +73,7 @@ impl Waiting {
     }
 
     /// How long its oldest event has waited.
-    fn age(&self, now_ms: i64) -> Duration {
+    pub(super) fn age(&self, now_ms: i64) -> Duration {
         let since_event =
             self.content.map_or(0, |content| now_ms.saturating_sub(content.first_timestamp_ms));
         let since_event = Duration::from_millis(u64::try_from(since_event).unwrap_or(0));
@@ -82,7 +82,7 @@ impl Waiting {
 
     /// Whether its last event came before `boundary_ms`, a moment of the clock. One without a
     /// footer, or from a clock that was ahead, counts once it has been here for `period`.
-    fn ended_before(&self, boundary_ms: i64, period: Duration) -> bool {
+    pub(super) fn ended_before(&self, boundary_ms: i64, period: Duration) -> bool {
         self.content.is_some_and(|content| content.last_timestamp_ms < boundary_ms)
             || self.seen.elapsed() >= period
     }
@@ -118,12 +118,33 @@ pub struct Backlog {
     identity: Identity,
     segments: BTreeMap<SegmentName, Waiting>,
     aside: BTreeMap<PathBuf, Aside>,
+    /// The damaged plans.
+    held: Vec<PlanName>,
+    /// What the destination has, in other files than would be made of it here.
+    known: BTreeSet<FileName>,
 }
 
 impl Backlog {
     /// An empty backlog; [`Self::refresh`] fills it.
     pub fn new(layout: Layout, identity: Identity) -> Self {
-        Self { layout, identity, segments: BTreeMap::new(), aside: BTreeMap::new() }
+        Self {
+            layout,
+            identity,
+            segments: BTreeMap::new(),
+            aside: BTreeMap::new(),
+            held: Vec::new(),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Makes no shipment of what these plans may be for.
+    pub fn hold(&mut self, plans: Vec<PlanName>) {
+        self.held = plans;
+    }
+
+    /// The destination has files of these names.
+    pub fn know(&mut self, files: BTreeSet<FileName>) {
+        self.known.extend(files);
     }
 
     /// The identity of the WAL as it was known last.
@@ -243,7 +264,24 @@ impl Backlog {
     /// The segments that no shipment has yet, by WAL, each in the order of LSNs.
     fn unclaimed(&self, claimed: &BTreeSet<SegmentName>) -> Vec<Vec<&Waiting>> {
         let mut wals = BTreeMap::<WalId, Vec<&Waiting>>::new();
-        for segment in self.segments.values().filter(|s| !claimed.contains(&s.name)) {
+        let is_held = |segment: &Waiting| {
+            let Waiting { name, wal_id, .. } = *segment;
+            self.held.iter().any(|plan| plan.may_be_for(name, wal_id, segment.range()))
+        };
+        // A file at the destination wants all of its segments in one shipment.
+        let is_touched =
+            |segment: &Waiting, file: &FileName| file.touches(segment.wal_id, segment.range());
+        let is_busy = |file: &&FileName| {
+            let mut segments = self.segments.values().filter(|s| is_touched(s, file));
+            segments.any(|segment| claimed.contains(&segment.name))
+        };
+        let busy: Vec<_> = self.known.iter().filter(is_busy).collect();
+        let is_free = |segment: &&Waiting| {
+            !claimed.contains(&segment.name)
+                && !is_held(segment)
+                && !busy.iter().any(|file| is_touched(segment, file))
+        };
+        for segment in self.segments.values().filter(is_free) {
             wals.entry(segment.wal_id).or_default().push(segment);
         }
         let mut wals: Vec<_> = wals.into_values().collect();
@@ -260,15 +298,27 @@ impl Backlog {
     /// A run is due when it is as large as a shipment gets, when its oldest event is old enough,
     /// or, with `roll.even`, when the clock has passed a multiple of `roll.max_age` since.
     pub fn due(
-        &self,
+        &mut self,
         roll: &RollConfig,
         claimed: &BTreeSet<SegmentName>,
         force: bool,
-    ) -> Option<Vec<Waiting>> {
+    ) -> Option<Due> {
+        let misfits = runs::misfits(&self.unclaimed(claimed), &self.known);
+        for (name, file) in misfits {
+            let path = self.layout.sealed_file(name);
+            let problem = format!(
+                "{} and the file {file} at the destination have LSNs in common, and one of them \
+                 has others beside: compare them (--cat, sewer-wal dump), move one away, restart",
+                path.display()
+            );
+            self.set_aside(name, problem);
+        }
         let now_ms = now_ms();
         let wals = self.unclaimed(claimed).into_iter();
-        let due = wals.filter_map(|segments| oldest_run(&segments, roll).due(roll, now_ms, force));
-        due.max_by_key(|run| run.first().map(|oldest| oldest.age(now_ms)))
+        let due = wals.filter_map(|segments| {
+            oldest_run(&segments, roll, &self.known).due(roll, now_ms, force)
+        });
+        due.max_by_key(|due| due.segments.first().map(|oldest| oldest.age(now_ms)))
     }
 
     /// How long until a run is due, if nothing comes; `None` if there is nothing.
@@ -288,56 +338,6 @@ impl Backlog {
         let since_boundary = Duration::from_millis(u64::try_from(since_boundary_ms).unwrap_or(0));
         Some(roll.max_age.saturating_sub(since_boundary))
     }
-}
-
-/// The oldest of the segments, as far as their LSNs join, up to the limits of `roll` (but at least
-/// one segment).
-fn oldest_run(segments: &[&Waiting], roll: &RollConfig) -> Run {
-    let mut run = Run::default();
-    let (mut bytes, mut events) = (0_u64, 0_u64);
-    let (bytes_max, events_max) =
-        (roll.max_bytes.as_u64(), roll.max_events.map_or(u64::MAX, NonZeroU64::get));
-    for segment in segments {
-        let more_bytes = bytes.saturating_add(segment.bytes);
-        let more_events = events.saturating_add(segment.range().count());
-        if let Some(last) = run.segments.last() {
-            let joins = last.content.is_some() && last.range().end == segment.name.base;
-            if !joins || more_bytes > bytes_max || more_events > events_max {
-                run.is_full = true;
-                return run;
-            }
-        }
-        (bytes, events) = (more_bytes, more_events);
-        run.segments.push((*segment).clone());
-    }
-    run.is_full = bytes >= bytes_max || events >= events_max;
-    run
-}
-
-impl Run {
-    /// The part of it that is due.
-    fn due(self, roll: &RollConfig, now_ms: i64, force: bool) -> Option<Vec<Waiting>> {
-        let Self { mut segments, is_full } = self;
-        let oldest = segments.first()?;
-        if force || is_full {
-            return Some(segments);
-        }
-        if !roll.even {
-            return (oldest.age(now_ms) >= roll.max_age).then_some(segments);
-        }
-        // What the boundary cuts waits for the next one, so that there is one file between two.
-        let boundary_ms = boundary_before(now_ms, roll.max_age);
-        let ended = |segment: &&Waiting| segment.ended_before(boundary_ms, roll.max_age);
-        let count = segments.iter().take_while(ended).count();
-        segments.truncate(count);
-        (count > 0).then_some(segments)
-    }
-}
-
-/// The last multiple of `period` on the clock, in milliseconds since the Unix epoch.
-fn boundary_before(now_ms: i64, period: Duration) -> i64 {
-    let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-    now_ms - now_ms.rem_euclid(period_ms)
 }
 
 /// Milliseconds since the Unix epoch; 0 while the clock stands before it.

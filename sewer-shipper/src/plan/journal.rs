@@ -1,15 +1,22 @@
-//! The plans on disk, `<shipper.dir>/shipments/<first>-<last>.json`; where segments carry the WAL's
-//! id in their names, so does the plan: `<first>-<last>-<id>.json`. A plan is written durably
-//! before the first byte of output and removed after the last segment is deleted.
+//! The plans on disk, `<wal.dir>/shipments/<first>-<last>.json`; where segments carry the WAL's id
+//! in their names, so does the plan: `<first>-<last>-<id>.json`. A plan is written durably before
+//! the first byte of output and removed after the last segment is deleted.
+//!
+//! They lie beside the segments, because they go with them: a disk that is moved, copied or
+//! restored brings what was half done. `host.json` beside them says whose events these are.
+//!
+//! A plan that cannot be read holds back the LSNs that its name tells, and nothing else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sewer_wal::durable::{create_dir_durably, remove_durably, sync_dir, write_durably};
-use sewer_wal::{Identity, WalError};
+use sewer_wal::{Identity, Layout, WalError};
 use thiserror::Error;
 
-use crate::plan::Plan;
+use super::found::{DamagedPlan, Found};
+use super::{Plan, decode, encode, upgrade};
 
 /// Why the journal cannot be used.
 #[derive(Debug, Error)]
@@ -25,104 +32,116 @@ pub enum JournalError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// The file of the open partitions is none.
-    #[error("{} is no list of open partitions: {problem}; remove it, and the partitions in it get no marker", path.display())]
-    BadPartitions {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A file is no plan of this build.
-    #[error("{} is not a plan that this build can carry out: {problem}; move it away only if its segments are shipped", path.display())]
-    BadPlan {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 /// The size of the file that is given up when the disk is full, so that a plan can be written.
 const RESERVE_BYTES: usize = 64 << 10;
 
+/// The name of the note that says which node recorded the events.
+const HOST: &str = "host.json";
+
 /// The directory of the plans of one WAL.
 ///
 /// Only shipping frees a full disk, and shipping needs a plan. So a file is held in reserve
-/// (`<shipper.dir>/reserve`): it is removed when a plan does not fit, and made again when there is
-/// space.
+/// (`reserve`): it is removed when a plan does not fit, and made again when there is space.
 #[derive(Clone, Debug)]
 pub struct Journal {
     dir: PathBuf,
-    reserve: PathBuf,
+}
+
+/// The content of [`HOST`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Host {
+    host: String,
 }
 
 impl Journal {
-    /// Opens the journal below `shipper_dir`, making both if needed; the parent must exist.
+    /// Opens the journal of a WAL, making its directory if needed.
     ///
     /// # Errors
-    /// If a directory cannot be made.
-    pub fn open(shipper_dir: &Path) -> Result<Self, JournalError> {
-        create_dir_durably(shipper_dir)?;
-        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
-        create_dir_durably(&dir)?;
+    /// If the directory cannot be made or listed.
+    pub fn open(layout: &Layout) -> Result<Self, JournalError> {
+        let journal = Self::of(layout);
+        create_dir_durably(&journal.dir)?;
         // A shipper that was killed between a rename and its sync left a plan that a power cut
         // could still take back, after its first output is published: then another plan would be
         // made for the same segments.
-        sync_dir(&dir)?;
-        remove_unfinished(&dir)?;
-        let journal = Self { dir, reserve };
+        sync_dir(&journal.dir)?;
+        remove_unfinished(&journal.dir)?;
         journal.hold_reserve();
         Ok(journal)
     }
 
-    /// What stands for `shipper_dir` with a WAL that is not the configured one: its LSNs are
-    /// others.
-    pub fn dir_for(shipper_dir: &Path, identity: &Identity, is_own: bool) -> PathBuf {
-        if is_own {
-            return shipper_dir.to_owned();
-        }
-        let dir = |id| shipper_dir.join(format!("replay-{id}"));
-        // A replay that was interrupted may have been that of an earlier identity.
-        let mut begun = identity.earlier.iter().copied().map(dir);
-        let of_current = dir(identity.id);
-        if of_current.exists() {
-            of_current
-        } else {
-            begun.find(|d| d.exists()).unwrap_or(of_current)
-        }
+    /// The journal of a WAL, to look at.
+    pub fn of(layout: &Layout) -> Self {
+        Self { dir: layout.shipments_dir() }
     }
 
-    /// The plans that are not finished, oldest first, without making or holding anything.
+    /// Takes over what earlier builds have kept in `shipper_dir`, once.
+    ///
+    /// # Errors
+    /// If a disk refuses; it can be done again.
+    pub fn take_over(
+        &self,
+        shipper_dir: &Path,
+        identity: &Identity,
+        is_own: bool,
+    ) -> Result<(), JournalError> {
+        upgrade::take_over(self, shipper_dir, identity, is_own)
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The plans that are not finished, of every WAL that `identity` owns, and what cannot be read.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed.
+    pub fn load(&self, identity: &Identity) -> Result<Found, JournalError> {
+        let mut found = Found::default();
+        if !self.dir.exists() {
+            return Ok(found);
+        }
+        for path in paths(&self.dir)? {
+            found.look_at(path, |bytes| parse(bytes, identity));
+        }
+        found.plans.sort_unstable_by_key(|plan| (plan.first_lsn, plan.wal_id));
+        Ok(found)
+    }
+
+    /// The plans of [`Self::load`], with those that an earlier build has left in `shipper_dir`.
     ///
     /// # Errors
     /// As for [`Self::load`].
-    pub fn look(shipper_dir: &Path, identity: &Identity) -> Result<Vec<Plan>, JournalError> {
-        let (dir, reserve) = (shipper_dir.join("shipments"), shipper_dir.join("reserve"));
-        let journal = Self { dir, reserve };
-        if journal.dir.exists() { journal.load(identity) } else { Ok(Vec::new()) }
+    pub fn look(
+        &self,
+        shipper_dir: &Path,
+        identity: &Identity,
+        is_own: bool,
+    ) -> Result<Found, JournalError> {
+        let mut found = self.load(identity)?;
+        upgrade::look(&mut found, shipper_dir, identity, is_own)?;
+        Ok(found)
     }
 
-    /// The plans that are not finished, of every WAL that `identity` owns; of each, oldest first.
+    /// Looks again at a plan that was damaged: `None` if it is gone.
     ///
     /// # Errors
-    /// [`JournalError::BadPlan`] for a file that is none; nothing is skipped silently.
-    pub fn load(&self, identity: &Identity) -> Result<Vec<Plan>, JournalError> {
-        let mut plans = Vec::new();
-        for path in paths(&self.dir)? {
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue; // nothing of ours
-            }
-            let text = match fs::read(&path) {
-                Ok(text) => text,
-                // Finished by a shipper beside which somebody only looks.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(read_error(&path, e)),
-            };
-            plans.push(parse(&path, &text, identity)?);
+    /// The plan, as long as it still is.
+    pub fn look_again(
+        &self,
+        damaged: &DamagedPlan,
+        identity: &Identity,
+    ) -> Result<Option<Plan>, DamagedPlan> {
+        let mut found = Found::default();
+        found.look_at(damaged.path.clone(), |bytes| parse(bytes, identity));
+        match found.damaged.pop() {
+            Some(damaged) => Err(damaged),
+            None => Ok(found.plans.pop()),
         }
-        plans.sort_unstable_by_key(|plan| (plan.first_lsn, plan.wal_id));
-        Ok(plans)
     }
 
     /// Writes a plan durably, replacing an earlier state of the same plan.
@@ -130,13 +149,16 @@ impl Journal {
     /// # Errors
     /// If the disk refuses; the earlier state is then still there.
     pub fn store(&self, plan: &Plan) -> Result<(), JournalError> {
-        let mut text = serde_json::to_vec_pretty(plan).expect("a plan has only plain keys");
-        text.push(b'\n');
-        let path = self.path(plan);
-        match write_durably(&path, &text) {
-            Err(e) if e.is_disk_full() && remove_durably(&self.reserve)? => {
+        self.write(&plan.file_name(), &plan.encode())
+    }
+
+    /// Writes a file beside the plans durably.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), JournalError> {
+        let path = self.dir.join(name);
+        match write_durably(&path, bytes) {
+            Err(e) if e.is_disk_full() && remove_durably(&self.reserve())? => {
                 tracing::warn!("the disk is full; writing the plan into the reserve");
-                Ok(write_durably(&path, &text)?)
+                Ok(write_durably(&path, bytes)?)
             }
             result => Ok(result?),
         }
@@ -144,12 +166,16 @@ impl Journal {
 
     /// Makes the reserve if it is not there. Without space there is none; that is tried again.
     fn hold_reserve(&self) {
-        if self.reserve.exists() {
+        if self.reserve().exists() {
             return;
         }
-        if let Err(error) = write_durably(&self.reserve, &vec![0; RESERVE_BYTES]) {
+        if let Err(error) = write_durably(&self.reserve(), &vec![0; RESERVE_BYTES]) {
             tracing::debug!(%error, "no space for the reserve");
         }
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.dir.join("reserve")
     }
 
     /// Removes a finished plan durably.
@@ -157,13 +183,33 @@ impl Journal {
     /// # Errors
     /// If the disk refuses.
     pub fn remove(&self, plan: &Plan) -> Result<(), JournalError> {
-        remove_durably(&self.path(plan))?;
+        remove_durably(&self.dir.join(plan.file_name()))?;
         self.hold_reserve();
         Ok(())
     }
 
-    fn path(&self, plan: &Plan) -> PathBuf {
-        self.dir.join(plan.file_name())
+    /// The node that has recorded the events, as far as anything tells: the note, or a plan.
+    ///
+    /// # Errors
+    /// If the plans cannot be listed.
+    pub fn host(&self, identity: &Identity) -> Result<Option<String>, JournalError> {
+        let note = fs::read(self.dir.join(HOST)).ok().and_then(|bytes| decode::<Host>(&bytes).ok());
+        if let Some(Host { host }) = note {
+            return Ok(Some(host));
+        }
+        Ok(self.load(identity)?.plans.pop().map(|plan| plan.host))
+    }
+
+    /// Notes which node records the events, for who drains the disk when it is dead.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn note_host(&self, host: &str) -> Result<(), JournalError> {
+        let bytes = encode(&Host { host: host.to_owned() });
+        if fs::read(self.dir.join(HOST)).is_ok_and(|noted| noted == bytes) {
+            return Ok(());
+        }
+        self.write(HOST, &bytes)
     }
 }
 
@@ -178,28 +224,22 @@ fn remove_unfinished(dir: &Path) -> Result<(), JournalError> {
     Ok(())
 }
 
-fn paths(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
-    let entries = fs::read_dir(dir).map_err(|e| read_error(dir, e))?;
-    entries.map(|entry| Ok(entry.map_err(|e| read_error(dir, e))?.path())).collect()
+pub(super) fn paths(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let error = |source| JournalError::Read { path: dir.to_path_buf(), source };
+    let entries = fs::read_dir(dir).map_err(error)?;
+    entries.map(|entry| Ok(entry.map_err(error)?.path())).collect()
 }
 
-fn read_error(path: &Path, source: std::io::Error) -> JournalError {
-    JournalError::Read { path: path.to_path_buf(), source }
-}
-
-fn parse(path: &Path, text: &[u8], identity: &Identity) -> Result<Plan, JournalError> {
-    let bad = |problem: String| JournalError::BadPlan { path: path.to_path_buf(), problem };
-    let plan: Plan = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+/// The plan, if this build can carry it out here.
+fn parse(bytes: &[u8], identity: &Identity) -> Result<Option<Plan>, String> {
+    let plan = Plan::decode(bytes)?;
     if !plan.is_known() {
-        return Err(bad(format!("it has version {}", plan.version)));
+        return Err(format!("it has version {}", plan.version));
     }
     if !identity.owns(plan.wal_id) {
-        return Err(bad(format!("it is for the WAL {}, not for {}", plan.wal_id, identity.id)));
+        return Err(format!("it is for the WAL {}, not for {}", plan.wal_id, identity.id));
     }
-    if path.file_name().is_none_or(|name| name != plan.file_name().as_str()) {
-        return Err(bad(format!("its content belongs into {}", plan.file_name())));
-    }
-    Ok(plan)
+    Ok(Some(plan))
 }
 
 #[cfg(test)]
@@ -210,13 +250,29 @@ mod tests {
     #[test]
     fn a_plan_that_was_cut_while_it_was_written_is_removed_by_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path()).unwrap();
+        let journal = Journal::open(&Layout::new(dir.path())).unwrap();
         let foreign = journal.dir.join("README");
         for path in [&journal.dir.join("0-1.json.tmp"), &foreign] {
             fs::write(path, "{").unwrap();
         }
-        let journal = Journal::open(dir.path()).unwrap();
-        assert_eq!(paths(&journal.dir).unwrap(), [foreign]);
-        assert_eq!(journal.load(&Identity::new(WalId(1))).unwrap(), []);
+        let journal = Journal::open(&Layout::new(dir.path())).unwrap();
+        let mut left = paths(&journal.dir).unwrap();
+        left.sort_unstable();
+        assert_eq!(left, [foreign, journal.reserve()]);
+        assert_eq!(journal.load(&Identity::new(WalId(1))).unwrap(), Found::default());
+    }
+
+    #[test]
+    fn the_host_is_noted_and_a_damaged_note_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, identity) = (Layout::new(dir.path()), Identity::new(WalId(1)));
+        let journal = Journal::open(&layout).unwrap();
+        assert_eq!(journal.host(&identity).unwrap(), None);
+        journal.note_host("web-1").unwrap();
+        assert_eq!(journal.host(&identity).unwrap().as_deref(), Some("web-1"));
+        let mut bytes = fs::read(journal.dir.join(HOST)).unwrap();
+        bytes[14] ^= 1;
+        fs::write(journal.dir.join(HOST), bytes).unwrap();
+        assert_eq!(journal.host(&identity).unwrap(), None);
     }
 }

@@ -1,10 +1,16 @@
 //! The plan of a shipment: everything that its output depends on, decided once and written down
-//! before the first byte is. Doing a plan again yields the same bytes under the same names.
+//! before the first byte is. Doing a plan again yields the same rows under the same names.
 
 pub mod backlog;
+mod checked;
+mod file_name;
+mod found;
 pub mod journal;
 mod names;
+mod output;
+mod runs;
 mod segments;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +19,11 @@ use serde::{Deserialize, Serialize};
 use sewer_wal::lsn::LSN_DIGITS;
 use sewer_wal::{Identity, Layout, Lsn, SegmentName, WalId, sealed};
 
+pub(crate) use self::checked::{decode, encode};
+pub use self::file_name::FileName;
+pub use self::found::{DamagedPlan, Found, PlanName};
+pub use self::output::{Attempts, OutputPlan};
+pub use self::runs::Due;
 pub use self::segments::{DamageReport, DamagedSegment, Losses, PlanError};
 pub(crate) use self::segments::{is_foreign, open_segment, read_events};
 
@@ -25,7 +36,7 @@ use crate::record::format::Format;
 use crate::record::partition::Partitions;
 
 /// The version of the plan's file.
-const PLAN_VERSION: u32 = 1;
+const PLAN_VERSION: u32 = 2;
 
 /// A shipment as decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +50,7 @@ pub struct Plan {
     pub first_lsn: Lsn,
     /// The last LSN of the shipment.
     pub last_lsn: Lsn,
-    /// This node's name in output names.
+    /// The name of the node that recorded the events, in output names.
     pub host: String,
     /// Where the output goes.
     pub destination: String,
@@ -60,71 +71,35 @@ pub struct Plan {
     pub damaged: Vec<DamagedSegment>,
     /// The files to be written, one per partition directory.
     pub outputs: Vec<OutputPlan>,
+    /// Whether to look first at what the destination has of these LSNs: the events are older than
+    /// the process that planned them, and another may have shipped them from a copy of this disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look_first: bool,
     /// Whether every output has been published, so that only the segments are left to be deleted.
     pub published: bool,
 }
 
-/// One file of the shipment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OutputPlan {
-    /// The partition directory.
-    pub directory: String,
-    /// The final name within it.
-    pub name: String,
-    /// The records in it.
-    pub records: u64,
-    /// The latest timestamp in it, in milliseconds since the Unix epoch.
-    #[serde(default)]
-    pub last_timestamp_ms: i64,
-    /// Its length in bytes once it is published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub published: Option<u64>,
-    /// The replication to be restored once it is published, if it is written with less.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replication: Option<u32>,
-}
-
-impl OutputPlan {
-    /// The path of the finished file.
-    pub fn final_path(&self) -> String {
-        format!("{}/{}", self.directory, self.name)
-    }
-
-    /// The path under which an attempt writes it.
-    pub fn temporary_path(&self, attempt: u32) -> String {
-        format!("{}/.{}.{attempt}.tmp", self.directory, self.name)
-    }
-
-    /// Which attempt a name in the directory is, if it is one of this file.
-    pub fn attempt_of(&self, name: &str) -> Option<u32> {
-        name.strip_prefix('.')?
-            .strip_prefix(&self.name)?
-            .strip_prefix('.')?
-            .strip_suffix(".tmp")?
-            .parse()
-            .ok()
-    }
-}
-
-/// Makes the plan for a run of segments of one WAL, reading all of it. Blocks.
+/// Makes the plan for a run of segments of one WAL, reading all of it. `host` is the node that has
+/// recorded it, unless the destination has a file of it under another name. Blocks.
 ///
 /// # Errors
 /// [`PlanError`]; nothing was changed.
 pub fn make(
     layout: &Layout,
     identity: &Identity,
-    run: &[Waiting],
+    due: &Due,
     config: &Config,
+    host: &str,
 ) -> Result<Plan, PlanError> {
     let destination = &config.destination;
+    let (run, known) = (&due.segments, due.known.as_ref());
     let first = run.first();
     let mut plan = Plan {
         version: PLAN_VERSION,
         wal_id: first.map_or(WalId(0), |segment| segment.wal_id),
         first_lsn: first.map(|segment| segment.name.base).unwrap_or_default(),
         last_lsn: Lsn(0),
-        host: config.shipper.host.clone(),
+        host: known.map_or(host, |file| &file.host).to_owned(),
         destination: destination.uri.clone(),
         path: destination.path.clone(),
         timezone: destination.timezone.clone(),
@@ -134,18 +109,21 @@ pub fn make(
         segments: run.iter().map(|segment| segment.name).collect(),
         damaged: Vec::new(),
         outputs: Vec::new(),
+        look_first: false,
         published: false,
     };
     let survey = survey(layout, &plan, &ends(layout, identity, run)?)?;
     plan.last_lsn = Lsn(survey.end.0.saturating_sub(1)).max(plan.first_lsn);
     plan.damaged = survey.damaged;
-    let name = plan.output_name();
+    let name = plan.output_name().to_string();
     let output = |(directory, Records { count, last_timestamp_ms })| OutputPlan {
         directory,
         name: name.clone(),
         records: count,
         last_timestamp_ms,
-        published: None,
+        attempts: Some(Attempts::FIRST),
+        confirmed: None,
+        published: false,
         replication: None,
     };
     plan.outputs = survey.directories.into_iter().map(output).collect();
@@ -193,6 +171,19 @@ impl Plan {
             .map_err(PlanError::Path)
     }
 
+    /// The content of the plan's file.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        decode(bytes)
+    }
+
     /// Whether this build can carry the plan out.
     pub fn is_known(&self) -> bool {
         self.version == PLAN_VERSION
@@ -235,7 +226,8 @@ impl Plan {
         let mut plan = Self { damaged, ..self.clone() };
         plan.outputs.retain_mut(|output| {
             let records = directories.remove(&output.directory);
-            if output.published.is_none() {
+            if !output.published {
+                output.confirmed = None;
                 output.records = records.map_or(0, |records| records.count);
             }
             output.records > 0
@@ -243,11 +235,10 @@ impl Plan {
         Ok(plan)
     }
 
-    fn output_name(&self) -> String {
-        format!(
-            "{}-{}-{:0LSN_DIGITS$}-{:0LSN_DIGITS$}.seq",
-            self.host, self.wal_id, self.first_lsn.0, self.last_lsn.0
-        )
+    /// The name of its files.
+    pub fn output_name(&self) -> FileName {
+        let (wal_id, first, last) = (self.wal_id, self.first_lsn, self.last_lsn);
+        FileName { wal_id, first, last, host: self.host.clone() }
     }
 
     /// The header of an output. Its sync marker is derived, so that the bytes are reproducible.
@@ -265,28 +256,6 @@ impl Plan {
                 ("sewer.records".to_owned(), output.records.to_string()),
             ]),
             sync: digest.finalize().into(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temporary_name_is_hidden_and_recognised() {
-        let output = OutputPlan {
-            directory: "/d".into(),
-            name: "n.seq".into(),
-            records: 1,
-            last_timestamp_ms: 0,
-            published: None,
-            replication: None,
-        };
-        assert_eq!(output.temporary_path(3), "/d/.n.seq.3.tmp");
-        assert_eq!(output.attempt_of(".n.seq.3.tmp"), Some(3));
-        for other in ["n.seq", ".n.seq.tmp", ".m.seq.3.tmp", ".n.seq.x.tmp"] {
-            assert_eq!(output.attempt_of(other), None, "{other}");
         }
     }
 }

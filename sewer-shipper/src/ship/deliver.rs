@@ -4,6 +4,7 @@
 //! most `shipper.parallel` retry against a destination that is down. One that needs an operator
 //! gives its slot back and holds up only its own events.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,18 +71,29 @@ pub async fn deliver(mut shipment: Shipment, slot: OwnedSemaphorePermit, shared:
     }
 }
 
-/// One attempt; a plan that no longer fits its segments is withdrawn or amended.
+/// One attempt; a plan that no longer fits its segments is withdrawn or amended, and one whose
+/// events are at the destination in other files is withdrawn.
 async fn attempt(shipment: &mut Shipment) -> Result<Ended, ShipError> {
     let error = match shipment.run().await {
         Ok(()) => return Ok(Ended::Shipped),
         Err(error) => error,
     };
+    if let ShipError::Elsewhere { files } = error {
+        shipment.withdraw().await?;
+        let names: Vec<_> = files.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            files = names.join(", "),
+            "the destination has these events already, by a copy of this WAL; looking at each"
+        );
+        return Ok(Ended::Withdrawn { unreadable: None, at_destination: files });
+    }
     let unreadable = error.unreadable_segment();
     if (!error.is_changed() && unreadable.is_none()) || !shipment.reconsider().await? {
         return Err(error);
     }
     tracing::warn!("{error}; planning its segments anew");
-    Ok(Ended::Withdrawn { unreadable: unreadable.map(|name| (name, error.to_string())) })
+    let unreadable = unreadable.map(|name| (name, error.to_string()));
+    Ok(Ended::Withdrawn { unreadable, at_destination: BTreeSet::new() })
 }
 
 /// Returns once it is time to stop; also if nobody can say so any more.

@@ -9,24 +9,25 @@
 //! before they are in the log, so "later" leaves [`LATENESS_MS`] between. What still comes late
 //! (from a clock that went back) is shipped as ever; the marker is there already then.
 //!
-//! The open partitions are kept in `<shipper.dir>/partitions.json`, written durably before the plan
-//! of what was shipped into them is removed. Nothing is marked while a segment is set aside: its
-//! events may belong anywhere.
+//! The open partitions are noted in `<wal.dir>/shipments/partitions.json`, durably, before the plan
+//! of what was shipped into them is removed; so they go with the disk, and whoever drains that marks
+//! them under the name of the node that recorded the events. Nothing is marked while a segment is
+//! set aside or a plan cannot be read: these events may belong anywhere. Nor is a partition that a
+//! plan has still to publish something into.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sewer_wal::durable::write_durably;
+use sewer_wal::durable::sync_dir;
 use sewer_wal::reader::{Item, Kind};
-use sewer_wal::{Event, Layout, SegmentReader, WalError, WalId};
+use sewer_wal::{Event, Identity, Layout, SegmentReader, WalError, WalId};
 
 use crate::config::Config;
 use crate::destination::{self, CreateOptions, Destination, DestinationError};
-use crate::plan::Plan;
 use crate::plan::backlog::{Totals, now_ms};
-use crate::plan::journal::JournalError;
+use crate::plan::journal::{Journal, JournalError};
+use crate::plan::{Found, Plan, decode, encode};
 use crate::record::partition::Partitions;
 
 /// How much later than an event's timestamp it may enter the log, in milliseconds: a disk that
@@ -36,9 +37,21 @@ const LATENESS_MS: i64 = 60_000;
 /// The partitions that something was shipped into and that are not marked as done.
 #[derive(Debug)]
 pub struct OpenPartitions {
-    path: PathBuf,
-    /// By directory and destination.
+    journal: Journal,
     open: Mutex<BTreeMap<String, Open>>,
+}
+
+/// The file in the journal's directory.
+const PARTITIONS: &str = "partitions.json";
+/// The name under which a damaged one is kept.
+const DAMAGED: &str = "partitions.json.damaged";
+
+/// The content of that file.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Noted {
+    /// By directory.
+    partitions: BTreeMap<String, Open>,
 }
 
 /// What is known of an open partition.
@@ -53,23 +66,24 @@ struct Open {
 }
 
 impl OpenPartitions {
-    /// Reads the file below `shipper_dir`, if there is one.
+    /// Reads the note of a journal, if there is one. A damaged one is set aside.
     ///
     /// # Errors
-    /// If it cannot be read or is no such file.
-    pub fn load(shipper_dir: &Path) -> Result<Self, JournalError> {
-        let path = shipper_dir.join("partitions.json");
+    /// If it cannot be read.
+    pub fn load(journal: Journal) -> Result<Self, JournalError> {
+        let path = journal.dir().join(PARTITIONS);
         let open = match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(source) => return Err(JournalError::Read { path, source }),
-            Ok(text) => match serde_json::from_slice(&text) {
+            Ok(bytes) => match parse(&bytes) {
                 Ok(open) => open,
-                Err(e) => {
-                    return Err(JournalError::BadPartitions { path, problem: e.to_string() });
+                Err(problem) => {
+                    set_aside(&journal, &problem)?;
+                    BTreeMap::new()
                 }
             },
         };
-        Ok(Self { path, open: Mutex::new(open) })
+        Ok(Self { journal, open: Mutex::new(open) })
     }
 
     /// A shipment has been published; its partitions are open. Blocks.
@@ -110,13 +124,32 @@ impl OpenPartitions {
         let mut changed = open.clone();
         change(&mut changed);
         if changed != *open {
-            let mut text = serde_json::to_vec_pretty(&changed).expect("it has only plain keys");
-            text.push(b'\n');
-            write_durably(&self.path, &text)?;
+            self.journal.write(PARTITIONS, &encode(&Noted { partitions: changed.clone() }))?;
             *open = changed;
         }
         Ok(())
     }
+}
+
+/// The content of the note, or of that of an earlier build, which has no checksum.
+fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Open>, String> {
+    match decode::<Noted>(bytes) {
+        Ok(noted) => Ok(noted.partitions),
+        Err(problem) => serde_json::from_slice(bytes).map_err(|_| problem),
+    }
+}
+
+/// Puts a damaged note out of the way. Only markers are concerned.
+fn set_aside(journal: &Journal, problem: &str) -> Result<(), JournalError> {
+    let (path, kept) = (journal.dir().join(PARTITIONS), journal.dir().join(DAMAGED));
+    fs::rename(&path, &kept).map_err(|source| JournalError::Read { path: path.clone(), source })?;
+    sync_dir(journal.dir())?;
+    tracing::error!(
+        path = %path.display(), kept = %kept.display(),
+        "the list of open partitions is damaged: {problem}; the partitions in it get no \
+         _SUCCESS marker, unless something is shipped into them again: make these by hand"
+    );
+    Ok(())
 }
 
 /// Why a marker could not be made; it is tried again.
@@ -140,8 +173,10 @@ pub enum MarkError {
 #[derive(Clone, Debug)]
 pub struct Marker {
     config: Config,
+    /// The node that has recorded the events.
+    host: String,
     layout: Layout,
-    wal_id: WalId,
+    identity: Identity,
     destination: Arc<dyn Destination>,
     partitions: Arc<OpenPartitions>,
 }
@@ -150,12 +185,14 @@ impl Marker {
     /// Marks what `partitions` says is open.
     pub fn new(
         config: &Config,
+        host: &str,
         layout: Layout,
-        wal_id: WalId,
+        identity: Identity,
         destination: Arc<dyn Destination>,
         partitions: Arc<OpenPartitions>,
     ) -> Self {
-        Self { config: config.clone(), layout, wal_id, destination, partitions }
+        let (config, host) = (config.clone(), host.to_owned());
+        Self { config, host, layout, identity, destination, partitions }
     }
 
     /// Whether there is anything to mark.
@@ -178,14 +215,17 @@ impl Marker {
     /// # Errors
     /// [`MarkError`]; what is not marked stays open.
     pub async fn mark(&self, active_ms: Option<i64>, backlog: Totals) -> Result<(), MarkError> {
-        if backlog.set_aside > 0 {
+        let open = self.partitions.all();
+        let (journal, identity) = (self.partitions.journal.clone(), self.identity.clone());
+        let unfinished = tokio::task::spawn_blocking(move || journal.load(&identity)).await??;
+        if backlog.set_aside > 0 || !unfinished.damaged.is_empty() {
             return Ok(());
         }
-        let open = self.partitions.all();
         let oldest = [backlog.oldest_ms, active_ms, Some(now_ms())].into_iter().flatten().min();
         let watermark = oldest.unwrap_or(i64::MIN).saturating_sub(LATENESS_MS);
         for (directory, partition) in open {
-            if self.is_done(&directory, &partition, watermark) {
+            let is_done = self.is_done(&directory, &partition, watermark);
+            if is_done && !is_awaited(&unfinished, &directory) {
                 self.put(&directory, &partition).await?;
             }
         }
@@ -195,12 +235,12 @@ impl Marker {
     /// The WALs that have shipped into a partition.
     fn wal_ids(&self, partition: &Open) -> BTreeSet<WalId> {
         let ids = &partition.wal_ids;
-        if ids.is_empty() { BTreeSet::from([self.wal_id]) } else { ids.clone() }
+        if ids.is_empty() { BTreeSet::from([self.identity.id]) } else { ids.clone() }
     }
 
     fn is_done(&self, directory: &str, partition: &Open, watermark_ms: i64) -> bool {
         let destination = &self.config.destination;
-        let host = &self.config.shipper.host;
+        let host = &self.host;
         let is_over = |wal_id: WalId| {
             let (path, timezone) = (&destination.path, &destination.timezone);
             let partitions = Partitions::new(path, timezone, host, &wal_id.to_string());
@@ -217,8 +257,9 @@ impl Marker {
             destination::open(&partition.destination, self.config.destination_options())?
         };
         let ids = self.wal_ids(partition);
-        let wal_id = ids.get(&self.wal_id).or(ids.last()).unwrap_or(&self.wal_id);
-        let path = format!("{directory}/_SUCCESS-{}-{wal_id}", self.config.shipper.host);
+        let current = &self.identity.id;
+        let wal_id = ids.get(current).or(ids.last()).unwrap_or(current);
+        let path = format!("{directory}/_SUCCESS-{}-{wal_id}", self.host);
         match destination.create(&path, CreateOptions::default()).await {
             Ok(output) => drop(output.close().await?),
             // An earlier attempt may have left it open, or its name may not be durable yet.
@@ -234,6 +275,12 @@ impl Marker {
             tokio::task::spawn_blocking(move || partitions.close(&directory, &partition)).await?;
         Ok(closed?)
     }
+}
+
+/// Whether a plan has still to publish something into a partition.
+fn is_awaited(unfinished: &Found, directory: &str) -> bool {
+    let mut outputs = unfinished.plans.iter().flat_map(|plan| &plan.outputs);
+    outputs.any(|output| !output.published && output.directory == directory)
 }
 
 /// The timestamp of the oldest event that is in no sealed segment yet. Blocks.

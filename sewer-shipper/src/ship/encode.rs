@@ -5,6 +5,7 @@ use bytes::Bytes;
 use sewer_wal::{Event, Layout};
 use thiserror::Error;
 
+use crate::destination::Fingerprint;
 use crate::hadoop::sequence_file::{RecordTooLarge, Writer};
 use crate::plan::{OutputPlan, Plan, PlanError, open_segment, read_events};
 
@@ -37,7 +38,7 @@ pub enum EncodeError {
     Abandoned,
 }
 
-/// Encodes an output into chunks and returns its length in bytes. `sink` says whether it still
+/// Encodes an output into chunks and returns its length and checksum. `sink` says whether it still
 /// wants more.
 ///
 /// # Errors
@@ -47,13 +48,16 @@ pub fn encode(
     plan: &Plan,
     output: &OutputPlan,
     mut sink: impl FnMut(Bytes) -> bool,
-) -> Result<u64, EncodeError> {
+) -> Result<Fingerprint, EncodeError> {
     let mut writer = Writer::new(&plan.header(output));
     let mut partitions = plan.partitions()?;
     let (mut key, mut value) = (Vec::new(), Vec::new());
     let mut records = 0;
+    let mut content = Fingerprint::default();
     let mut drain = |writer: &mut Writer| {
-        if sink(writer.take().into()) { Ok(()) } else { Err(EncodeError::Abandoned) }
+        let chunk = Bytes::from(writer.take());
+        content.add(&chunk);
+        if sink(chunk) { Ok(()) } else { Err(EncodeError::Abandoned) }
     };
     let mut append = |event: Event<'_>| -> Result<(), EncodeError> {
         if partitions.directory(event.timestamp_ms) != output.directory {
@@ -74,5 +78,6 @@ pub fn encode(
     }
     writer.finish();
     drain(&mut writer)?;
-    Ok(writer.encoded_bytes())
+    debug_assert_eq!(content.bytes, writer.encoded_bytes(), "all of it was handed on");
+    Ok(content)
 }

@@ -7,52 +7,23 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
-use sewer_wal::durable::create_dir_durably;
+use nix::fcntl::Flock;
 use sewer_wal::{Layout, SegmentName, WalId};
-use thiserror::Error;
 
+use super::open::{self, OpenError, Opened};
 use crate::config::Config;
-use crate::destination::{self, Destination, DestinationError};
+use crate::destination::{self, Destination};
 use crate::metrics::Metrics;
-use crate::plan::backlog::{Backlog, Totals, Waiting};
-use crate::plan::journal::{Journal, JournalError};
-use crate::plan::{self, Plan};
-use crate::ship::done_marker::{Marker, OpenPartitions};
+use crate::plan::backlog::{Backlog, Totals, now_ms};
+use crate::plan::{self, DamagedPlan, Due, FileName, Found, Plan};
+use crate::ship::done_marker::Marker;
 use crate::ship::encode::EncodeError;
 use crate::ship::{ShipError, Shipment, Tools};
 
-/// Why shipping cannot begin at all.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// There is no WAL in the directory.
-    #[error("there is no WAL in {0}: start sewer-pixel first, or set wal.dir")]
-    NoWal(String),
-    /// Another shipper holds the WAL.
-    #[error(
-        "another shipper is shipping the WAL in {0}: only one may; stop it first (systemctl stop sewer-shipper)"
-    )]
-    Locked(String),
-    /// The lock cannot be taken.
-    #[error("lock {path}: {source}")]
-    Lock {
-        /// The directory.
-        path: String,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// The WAL cannot be read.
-    #[error(transparent)]
-    Wal(#[from] sewer_wal::WalError),
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The destination cannot be used.
-    #[error("key `destination.uri`: {0}")]
-    Destination(#[from] DestinationError),
-}
+/// How often a damaged plan is looked at again.
+const HELD_RECHECK: Duration = Duration::from_mins(1);
 
 /// How a shipment under way came to its end.
 #[derive(Debug)]
@@ -63,6 +34,8 @@ pub enum Ended {
     Withdrawn {
         /// The segment that cannot be read to its end, and why.
         unreadable: Option<(SegmentName, String)>,
+        /// The files in which the destination has some of its events.
+        at_destination: BTreeSet<FileName>,
     },
     /// It was told to stop; the next start takes it up.
     Stopped,
@@ -85,8 +58,18 @@ pub struct Planner {
     config: Config,
     tools: Tools,
     backlog: Backlog,
+    /// Whether it is the configured WAL, and not that of another node.
+    is_own: bool,
+    /// The name of the node that has recorded the events.
+    host: String,
+    /// Events from before, in milliseconds since the Unix epoch, may be those of a copy of this
+    /// WAL, which may have been shipped.
+    look_before_ms: i64,
     /// The plans that an earlier process left, once they have been read.
     left: Option<VecDeque<Plan>>,
+    /// What cannot be read of them, and when that was looked at.
+    held: Vec<DamagedPlan>,
+    held_looked: Instant,
     /// The segments of shipments under way, and of those left.
     claimed: BTreeSet<SegmentName>,
     _lock: Flock<File>,
@@ -99,31 +82,18 @@ impl Planner {
     /// # Errors
     /// [`OpenError`], a line for the operator.
     pub fn open(config: &Config, wal_dir: &Path, is_own: bool) -> Result<Self, OpenError> {
-        let layout = Layout::new(wal_dir);
-        let lock = lock(&layout)?;
-        let identity = sewer_wal::look_up_identity(&layout)?
-            .ok_or_else(|| OpenError::NoWal(wal_dir.display().to_string()))?;
-        let dir = Journal::dir_for(&config.shipper.dir, &identity, is_own);
-        if !is_own {
-            // The journal makes its own directory, below one that must be there.
-            create_dir_durably(&config.shipper.dir)?;
-        }
-        let journal = Journal::open(&dir)?;
-        let open_partitions = if config.destination.done_marker {
-            Some(Arc::new(OpenPartitions::load(&dir)?))
-        } else {
-            None
-        };
-        let destination = destination::open(&config.destination.uri, config.destination_options())?;
-        let metrics = Arc::new(Metrics::new(config.status.max_lag));
-        let tools =
-            Tools { layout: layout.clone(), journal, destination, metrics, open_partitions };
-        let backlog = Backlog::new(layout, identity);
+        let Opened { tools, identity, host, lock } =
+            open::open(config, &Layout::new(wal_dir), is_own)?;
         Ok(Self {
             config: config.clone(),
+            backlog: Backlog::new(tools.layout.clone(), identity),
             tools,
-            backlog,
+            is_own,
+            host,
+            look_before_ms: now_ms(),
             left: None,
+            held: Vec::new(),
+            held_looked: Instant::now(),
             claimed: BTreeSet::new(),
             _lock: lock,
         })
@@ -158,7 +128,8 @@ impl Planner {
     pub fn marker(&self) -> Option<Marker> {
         let partitions = Arc::clone(self.tools.open_partitions.as_ref()?);
         let (layout, destination) = (self.tools.layout.clone(), self.tools.destination.clone());
-        Some(Marker::new(&self.config, layout, self.wal_id(), destination, partitions))
+        let identity = self.backlog.identity().clone();
+        Some(Marker::new(&self.config, &self.host, layout, identity, destination, partitions))
     }
 
     /// Looks at what is sealed, and counts it.
@@ -194,10 +165,12 @@ impl Planner {
             tracing::info!(plan = plan.file_name(), "taking up a shipment");
             return Ok(Some(Shipment::new(plan, false, tools)));
         }
-        let Some(run) = self.backlog.due(&self.config.roll, &self.claimed, force) else {
+        let Some(due) = self.backlog.due(&self.config.roll, &self.claimed, force) else {
             return Ok(None);
         };
-        let plan = self.plan(run).await.inspect_err(|error| {
+        // What the destination has is compared before anything is written.
+        let is_new = due.known.is_none();
+        let plan = self.plan(due).await.inspect_err(|error| {
             // The others go on without it.
             if let Some(name) = error.unreadable_segment() {
                 self.backlog.set_aside(name, error.to_string());
@@ -211,7 +184,7 @@ impl Planner {
             files = plan.outputs.len(),
             "planned a shipment"
         );
-        Ok(Some(Shipment::new(plan, true, self.tools.clone())))
+        Ok(Some(Shipment::new(plan, is_new, self.tools.clone())))
     }
 
     /// A shipment is no longer under way.
@@ -219,27 +192,72 @@ impl Planner {
         for name in segments {
             self.claimed.remove(name);
         }
-        if let Ended::Withdrawn { unreadable: Some((name, why)) } = how {
-            self.backlog.set_aside(name, why);
+        if let Ended::Withdrawn { unreadable, at_destination } = how {
+            if let Some((name, why)) = unreadable {
+                self.backlog.set_aside(name, why);
+            }
+            self.backlog.know(at_destination);
         }
     }
 
     /// The plans to be taken up. What they are for is theirs from the moment they are known.
     fn left(&mut self) -> Result<&mut VecDeque<Plan>, ShipError> {
-        let plans = match self.left.take() {
-            Some(plans) => plans,
-            None => self.tools.journal.load(self.backlog.identity())?.into(),
-        };
-        self.claimed.extend(plans.iter().flat_map(|plan| &plan.segments));
-        Ok(self.left.insert(plans))
+        if self.left.is_none() {
+            let (dir, identity) = (&self.config.shipper.dir, self.backlog.identity());
+            let Found { plans, damaged } = self.tools.journal.look(dir, identity, self.is_own)?;
+            self.claimed.extend(plans.iter().flat_map(|plan| &plan.segments));
+            self.left = Some(plans.into());
+            self.hold(damaged);
+        } else if !self.held.is_empty() && self.held_looked.elapsed() >= HELD_RECHECK {
+            self.look_at_held();
+        }
+        Ok(self.left.get_or_insert_default())
+    }
+
+    /// Keeps what these plans are for from being shipped, and says so.
+    fn hold(&mut self, damaged: Vec<DamagedPlan>) {
+        for plan in &damaged {
+            tracing::error!("{plan}");
+            self.tools.metrics.plan_held(file_name(plan), plan.to_string());
+        }
+        self.keep_held(damaged);
+    }
+
+    fn keep_held(&mut self, damaged: Vec<DamagedPlan>) {
+        self.backlog.hold(damaged.iter().map(|plan| plan.name).collect());
+        (self.held, self.held_looked) = (damaged, Instant::now());
+    }
+
+    /// Looks whether a person has seen to the damaged plans.
+    fn look_at_held(&mut self) {
+        let (journal, mut damaged) = (self.tools.journal.clone(), Vec::new());
+        for plan in std::mem::take(&mut self.held) {
+            match journal.look_again(&plan, self.backlog.identity()) {
+                Err(still) => {
+                    damaged.push(still);
+                    continue;
+                }
+                Ok(Some(plan)) => {
+                    self.claimed.extend(&plan.segments);
+                    self.left.get_or_insert_default().push_back(plan);
+                }
+                // A part of it may have been published.
+                Ok(None) => self.look_before_ms = now_ms(),
+            }
+            self.tools.metrics.plan_released(&file_name(&plan));
+        }
+        self.keep_held(damaged);
     }
 
     /// Plans a run and writes the plan down.
-    async fn plan(&self, run: Vec<Waiting>) -> Result<Plan, ShipError> {
+    async fn plan(&self, due: Due) -> Result<Plan, ShipError> {
         let (layout, identity) = (self.tools.layout.clone(), self.backlog.identity().clone());
         let (config, journal) = (self.config.clone(), self.tools.journal.clone());
+        let (host, before_ms) = (self.host.clone(), self.look_before_ms);
         tokio::task::spawn_blocking(move || {
-            let plan = plan::make(&layout, &identity, &run, &config).map_err(EncodeError::from)?;
+            let mut plan =
+                plan::make(&layout, &identity, &due, &config, &host).map_err(EncodeError::from)?;
+            plan.look_first = due.known.is_none() && due.is_from_before(before_ms);
             journal.store(&plan)?;
             Ok(plan)
         })
@@ -247,19 +265,6 @@ impl Planner {
     }
 }
 
-/// Takes the lock on `sealed/` at once or not at all.
-fn lock(layout: &Layout) -> Result<Flock<File>, OpenError> {
-    let dir = layout.sealed_dir();
-    let root = layout.root().display().to_string();
-    let error = |source| OpenError::Lock { path: dir.display().to_string(), source };
-    let file = match File::open(&dir) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(OpenError::NoWal(root)),
-        Err(e) => return Err(error(e)),
-    };
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(lock),
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(OpenError::Locked(root)),
-        Err((_, errno)) => Err(error(errno.into())),
-    }
+fn file_name(plan: &DamagedPlan) -> String {
+    plan.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -83,7 +83,7 @@ impl<'a> Schedule<'a> {
         Self {
             backoff: Backoff::new(&config.retry),
             marking: planner.marker().map(Marking::new),
-            progress: Progress { since: Instant::now(), files: 0 },
+            progress: Progress { since: Instant::now(), steps: 0 },
             planner,
             until,
             shared,
@@ -104,8 +104,10 @@ impl<'a> Schedule<'a> {
                     self.mark_at_last().await;
                     return true;
                 }
-                let files = self.planner.metrics().delivered().files;
-                if self.progress.is_over(files, patience) {
+                let delivered = self.planner.metrics().delivered();
+                // What is found at the destination is progress, too.
+                let steps = delivered.files.saturating_add(delivered.segments);
+                if self.progress.is_over(steps, patience) {
                     tracing::error!("no progress for the time of retry.replay_patience");
                     return false;
                 }
@@ -218,13 +220,13 @@ impl<'a> Schedule<'a> {
 /// When something was delivered last.
 struct Progress {
     since: Instant,
-    files: u64,
+    steps: u64,
 }
 
 impl Progress {
-    fn is_over(&mut self, files: u64, patience: Duration) -> bool {
-        if files != self.files {
-            *self = Self { since: Instant::now(), files };
+    fn is_over(&mut self, steps: u64, patience: Duration) -> bool {
+        if steps != self.steps {
+            *self = Self { since: Instant::now(), steps };
         }
         self.since.elapsed() >= patience
     }

@@ -1,11 +1,11 @@
 //! What the destination holds: final files, by their names and headers.
 
 use anyhow::bail;
-use sewer_wal::{Lsn, WalId};
 
 use super::Look;
 use crate::destination::Destination;
 use crate::hadoop::sequence_file::{ReadError, Reader};
+use crate::plan::FileName;
 
 /// Give up on a tree with more directories.
 const DIRECTORIES_MAX: usize = 1_000_000;
@@ -23,12 +23,12 @@ pub(super) async fn look_at_destination(
         if visited > DIRECTORIES_MAX {
             bail!("{root} has more than {DIRECTORIES_MAX} directories below it");
         }
-        for entry in destination.list(&directory).await? {
-            let path = format!("{}/{}", directory.trim_end_matches('/'), entry.name);
+        let mut entries = destination.list(&directory).await?;
+        while let Some(entry) = entries.next().await.transpose()? {
             if entry.is_dir {
-                directories.push(path);
+                directories.push(format!("{}/{}", directory.trim_end_matches('/'), entry.name));
             } else {
-                look_at_file(destination, &entry.name, path, look).await?;
+                look_at_file(destination, &directory, &entry.name, look).await?;
             }
         }
     }
@@ -37,44 +37,36 @@ pub(super) async fn look_at_destination(
 
 async fn look_at_file(
     destination: &dyn Destination,
+    directory: &str,
     name: &str,
-    path: String,
     look: &mut Look,
 ) -> anyhow::Result<()> {
+    let path = format!("{}/{name}", directory.trim_end_matches('/'));
     if name.starts_with('.') {
         if look.wals.keys().any(|id| name.contains(&format!("-{id}-"))) {
             look.notes.push(format!("hidden, not counted: {path}"));
         }
         return Ok(());
     }
-    let Some((wal_id, shipment)) = parse_name(name) else { return Ok(()) };
-    let Some(seen) = look.wals.get_mut(&wal_id) else { return Ok(()) };
-    match records(destination, &path, wal_id, (shipment.1, shipment.2)).await? {
+    let Some(shipment) = FileName::parse(name) else { return Ok(()) };
+    let Some(seen) = look.wals.get_mut(&shipment.wal_id) else { return Ok(()) };
+    match records(destination, &path, &shipment).await? {
         Ok(records) => {
             let files = seen.shipments.entry(shipment).or_default();
             files.count += 1;
             files.records = files.records.saturating_add(records);
+            files.directories.insert(directory.to_owned());
         }
         Err(why) => look.problems.push(format!("NOT COUNTED {path}: {why}")),
     }
     Ok(())
 }
 
-/// Takes `<host>-<WAL id>-<first>-<last>.seq` apart: the WAL, and host, first and last LSN.
-fn parse_name(name: &str) -> Option<(WalId, (String, Lsn, Lsn))> {
-    let mut parts = name.strip_suffix(".seq")?.rsplitn(4, '-');
-    let (last, first) = (Lsn::from_padded(parts.next()?)?, Lsn::from_padded(parts.next()?)?);
-    let wal_id = parts.next()?.parse().ok()?;
-    let host = parts.next()?.to_owned();
-    (first <= last).then_some((wal_id, (host, first, last)))
-}
-
 /// The records that a file's header tells, or why they cannot be counted.
 async fn records(
     destination: &dyn Destination,
     path: &str,
-    wal_id: WalId,
-    (first, last): (Lsn, Lsn),
+    shipment: &FileName,
 ) -> anyhow::Result<Result<u64, String>> {
     let mut chunks = destination.read(path).await?;
     let mut head = Vec::new();
@@ -90,6 +82,7 @@ async fn records(
         }
     };
     let told = |name: &str| header.metadata.get(name).map_or("", String::as_str);
+    let FileName { wal_id, first, last, .. } = shipment;
     let expected = [wal_id.to_string(), first.to_string(), last.to_string()];
     let found = ["sewer.wal_id", "sewer.first_lsn", "sewer.last_lsn"].map(told);
     if found != expected {

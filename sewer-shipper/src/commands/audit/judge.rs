@@ -3,13 +3,15 @@
 use sewer_wal::{Lsn, LsnRange};
 
 use super::{Files, Local, Seen};
-use crate::plan::{DamageReport, DamagedSegment, Losses, Plan};
+use crate::plan::{DamageReport, DamagedSegment, FileName, Losses, Plan};
 
 /// LSNs that something accounts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Claim {
     range: LsnRange,
     by: String,
+    /// The partitions of its first and its last event, as far as anything tells.
+    places: Option<(String, String)>,
 }
 
 /// The first and the last LSN that anything accounts for.
@@ -28,7 +30,9 @@ pub(super) fn lines(seen: &Seen) -> Vec<String> {
         if let Some(before) = reached {
             let end = before.range.end;
             if claim.range.first > end {
-                gap(LsnRange { first: end, end: claim.range.first }, &lost, &mut lines);
+                let place = between(before, claim);
+                let missing = LsnRange { first: end, end: claim.range.first };
+                gap(missing, &place, &lost, &mut lines);
             } else if claim.range.first < end && !claim.range.is_empty() {
                 let both = LsnRange { first: claim.range.first, end: claim.range.end.min(end) };
                 let (one, other) = (&before.by, &claim.by);
@@ -61,14 +65,17 @@ fn lost(seen: &Seen) -> Vec<LsnRange> {
 fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
     let (mut claims, mut lines) = (Vec::new(), Vec::new());
     let lost = lost(seen);
-    for ((host, first, last), files) in &seen.shipments {
-        let range = LsnRange { first: *first, end: last.plus(1) };
+    for (name, files) in &seen.shipments {
+        let (range, FileName { first, last, host, .. }) = (name.range(), name);
         let is_plan = |plan: &&Plan| (plan.first_lsn, plan.last_lsn) == (*first, *last);
         if seen.plans.iter().find(is_plan).is_some_and(|plan| !plan.published) {
             continue; // its segments count until all of it is published
         }
         lines.extend(miscount(range, files, &lost));
-        claims.push(Claim { range, by: format!("the files {host}-*-{first}-{last}.seq") });
+        let ends = files.directories.first().zip(files.directories.last());
+        let places = ends.map(|(first, last)| (first.clone(), last.clone()));
+        let by = format!("the files {host}-*-{first}-{last}.seq");
+        claims.push(Claim { range, by, places });
     }
     for local in seen.local.iter().filter(|local| !is_counted_elsewhere(local, seen)) {
         let by = local.path.display().to_string();
@@ -80,7 +87,7 @@ fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
                 Some(format!("DAMAGED {by}: LSN {damage} lost: {reason}"))
             }));
         }
-        claims.push(Claim { range: local.range, by });
+        claims.push(Claim { range: local.range, by, places: local.places.clone() });
     }
     // Earlier builds have quarantined segments of which they read nothing without saying what is
     // lost; where such a segment began, something was.
@@ -88,7 +95,7 @@ fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
         seen.damaged.iter().filter(|s| s.events == 0 && s.losses() == Losses::default())
     {
         let by = format!("the report of {name} in quarantine");
-        claims.push(Claim { range: LsnRange::new(name.base, 0), by });
+        claims.push(Claim { range: LsnRange::new(name.base, 0), by, places: None });
     }
     claims.sort_by_key(|claim| (claim.range.first, claim.range.end));
     (claims, lines)
@@ -97,7 +104,7 @@ fn claims(seen: &Seen) -> (Vec<Claim>, Vec<String>) {
 /// A line if the files of a shipment have more or fewer records than they must.
 fn miscount(range: LsnRange, files: &Files, lost: &[LsnRange]) -> Option<String> {
     let expected = range.count() - lost_within(range, lost);
-    let Files { count, records } = files;
+    let Files { count, records, .. } = files;
     if *records < expected {
         let missing = expected - records;
         return Some(format!(
@@ -128,8 +135,20 @@ fn lost_within(range: LsnRange, lost: &[LsnRange]) -> u64 {
     inside.fold(0, u64::saturating_add).min(range.count())
 }
 
+/// Where the events between two claims belong: the partitions of their neighbours.
+fn between(before: &Claim, behind: &Claim) -> String {
+    let last = before.places.as_ref().map(|(_, last)| last);
+    let first = behind.places.as_ref().map(|(first, _)| first);
+    match (last, first) {
+        (Some(last), Some(first)) if last == first => format!("; their neighbours are in {last}"),
+        (Some(last), Some(first)) => format!("; their neighbours are in {last} and in {first}"),
+        (Some(one), None) | (None, Some(one)) => format!("; a neighbour of theirs is in {one}"),
+        (None, None) => String::new(),
+    }
+}
+
 /// Names what of a gap no report explains.
-fn gap(gap: LsnRange, lost: &[LsnRange], lines: &mut Vec<String>) {
+fn gap(gap: LsnRange, place: &str, lost: &[LsnRange], lines: &mut Vec<String>) {
     let mut next = gap.first;
     let end = LsnRange { first: gap.end, end: gap.end };
     for lost in
@@ -137,7 +156,7 @@ fn gap(gap: LsnRange, lost: &[LsnRange], lines: &mut Vec<String>) {
     {
         if lost.first > next {
             let missing = LsnRange { first: next, end: lost.first };
-            lines.push(format!("GAP LSN {missing}: {} events are nowhere", missing.count()));
+            lines.push(format!("GAP LSN {missing}: {} events are nowhere{place}", missing.count()));
         }
         next = next.max(lost.end);
     }

@@ -2,10 +2,11 @@
 
 use sewer_wal::reader::{Damage, Item, Kind};
 use sewer_wal::sealed::{self, Inspected, SealedSegment};
-use sewer_wal::{Identity, Layout, LsnRange, SegmentReader, WalError};
+use sewer_wal::{Footer, Identity, Layout, LsnRange, SegmentReader, WalError};
 
 use super::{Local, Look};
 use crate::plan::DamageReport;
+use crate::record::partition::Partitions;
 
 /// Looks at the active logs.
 pub(super) fn look_at_logs(layout: &Layout, look: &mut Look) -> Result<(), WalError> {
@@ -49,7 +50,7 @@ pub(super) fn look_at_logs(layout: &Layout, look: &mut Look) -> Result<(), WalEr
         if let Some((first, end)) = first.zip(reader.next_lsn()) {
             let range = LsnRange { first, end };
             let damage = damage.into_iter().map(DamageReport::from).collect();
-            seen.local.push(Local { path, name: None, range, damage });
+            seen.local.push(Local { path, name: None, range, damage, places: None });
         }
     }
     Ok(())
@@ -59,6 +60,7 @@ pub(super) fn look_at_logs(layout: &Layout, look: &mut Look) -> Result<(), WalEr
 pub(super) fn look_at_segments(
     layout: &Layout,
     identity: &Identity,
+    mut partitions: Partitions,
     look: &mut Look,
 ) -> Result<(), WalError> {
     for path in layout.strangers_in_sealed()? {
@@ -68,7 +70,13 @@ pub(super) fn look_at_segments(
         let found = sealed::inspect(&segment, identity)
             .and_then(|found| Ok((found.wal_id, local(layout, identity, &segment, found)?)));
         match found {
-            Ok((wal_id, local)) => look.wals.entry(wal_id).or_default().local.push(local),
+            Ok((wal_id, (mut local, footer))) => {
+                let mut place = |time_ms| partitions.directory(time_ms).to_owned();
+                local.places = footer.map(|footer| {
+                    (place(footer.first_timestamp_ms), place(footer.last_timestamp_ms))
+                });
+                look.wals.entry(wal_id).or_default().local.push(local);
+            }
             Err(e) if e.is_not_found() => look.moved = true,
             Err(e) => look.problems.push(format!("NOT COUNTED {e}")),
         }
@@ -76,19 +84,26 @@ pub(super) fn look_at_segments(
     Ok(())
 }
 
-/// A segment, by its footer, or, without an intact one, by its batches and by what is behind it.
+/// A segment, by its footer, or, without one or without a header, by its batches and by what is
+/// behind it.
 fn local(
     layout: &Layout,
     identity: &Identity,
     segment: &SealedSegment,
     Inspected { wal_id, footer }: Inspected,
-) -> Result<Local, WalError> {
+) -> Result<(Local, Option<Footer>), WalError> {
     let (path, name) = (segment.path.clone(), Some(segment.name));
-    if let Some(footer) = footer {
-        return Ok(Local { path, name, range: footer.range(), damage: Vec::new() });
+    let mut reader = SegmentReader::open(&path, Kind::Sealed)?;
+    let is_whole = reader.header().is_some();
+    let places = None;
+    if let Some(range) = footer.filter(|_| is_whole).map(|footer| footer.range()) {
+        return Ok((Local { path, name, range, damage: Vec::new(), places }, footer));
     }
-    let end = sealed::next_base(layout, identity, wal_id, segment.name)?;
-    let mut reader = SegmentReader::open(&path, Kind::Sealed)?.expecting_end(end);
+    let end = match footer {
+        Some(footer) => Some(footer.range().end),
+        None => sealed::next_base(layout, identity, wal_id, segment.name)?,
+    };
+    reader = reader.expecting_end(end);
     let mut damage = Vec::<DamageReport>::new();
     while let Some(item) = reader.next_item()? {
         if let Item::Damage(found) = item {
@@ -101,5 +116,5 @@ fn local(
         damage.push(DamageReport::uncounted(reader.data_end(), read_end));
     }
     let range = LsnRange { first, end: read_end.max(end.unwrap_or(first)) };
-    Ok(Local { path, name, range, damage })
+    Ok((Local { path, name, range, damage, places }, footer))
 }

@@ -13,6 +13,7 @@
 
 mod classify;
 mod kerberos;
+mod list;
 mod output;
 mod read;
 mod session;
@@ -30,13 +31,12 @@ pub(super) use self::kerberos::Failure;
 pub use self::kerberos::Kerberos;
 pub(super) use self::session::Session;
 
+use self::list::Listing;
 use self::output::HdfsOutput;
 use self::session::Sessions;
 use super::error::{CREATE, Cause, DestinationError, Result};
 use super::uri::{Address, check};
-use super::{
-    Chunks, CreateOptions, Destination, Entry, Kind, LIST_ENTRIES_MAX, Lowered, Options, Output,
-};
+use super::{Chunks, CreateOptions, Destination, Entries, Kind, Lowered, Options, Output};
 
 /// How often an unfinished lease recovery is asked about.
 const LEASE_POLL: Duration = Duration::from_millis(250);
@@ -172,29 +172,27 @@ impl Destination for HdfsDestination {
             .await
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, dir: &str) -> Result<Entries> {
         let place = self.place("list", dir)?;
-        let target = place.clone();
-        let listed = self.call("list", dir, move |client| async move {
-            let names = client.list_status_iter(&target, false);
-            let mut found = Vec::new();
-            while found.len() <= LIST_ENTRIES_MAX
-                && let Some(status) = names.next().await
-            {
-                found.push(status?);
-            }
-            Ok(found)
+        let fail = |cause| DestinationError::new("list", dir, cause);
+        let session = self.sessions.get().await.map_err(fail)?;
+        let names = session.client().list_status_iter(&place, false);
+        let begun = session.run(self.options.rpc_timeout, async move {
+            let first = names.next().await.transpose()?;
+            Ok((first, names))
         });
-        let found = match listed.await {
-            Ok(found) => found,
-            Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+        let (first, names) = match begun.await {
+            Ok(begun) => begun,
+            Err(cause) => {
+                self.sessions.after_failure(&session, &cause);
+                let error = fail(cause);
+                let is_missing = error.kind() == Kind::NotFound;
+                return if is_missing { Ok(Entries::channel(None).1) } else { Err(error) };
+            }
         };
-        if found.len() > LIST_ENTRIES_MAX {
-            let cause = Cause::TooManyEntries { limit: LIST_ENTRIES_MAX };
-            return Err(DestinationError::new("list", dir, cause));
-        }
-        entries(dir, &place, found)
+        let sessions = Arc::clone(&self.sessions);
+        let (dir, limit) = (dir.to_owned(), self.options.rpc_timeout);
+        Ok(list::start(Listing { first, names, sessions, limit, dir, place }, session))
     }
 
     async fn read(&self, path: &str) -> Result<Chunks> {
@@ -237,22 +235,6 @@ impl Destination for HdfsDestination {
 fn lower(from: u32, min: u32) -> Option<Lowered> {
     let to = from.checked_sub(1)?;
     (to >= min.max(1)).then_some(Lowered { from, to })
-}
-
-/// The names of a listing. The server lists a file as itself, which is no directory.
-fn entries(dir: &str, place: &str, found: Vec<FileStatus>) -> Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(found.len());
-    for status in found {
-        let name = match status.path.rsplit_once('/') {
-            Some((_, name)) if status.path != place => name.to_owned(),
-            _ => {
-                let cause = Cause::Address("it is a file, not a directory");
-                return Err(DestinationError::new("list", dir, cause));
-            }
-        };
-        entries.push(Entry { name, length: status.length as u64, is_dir: status.isdir });
-    }
-    Ok(entries)
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@
 //! A shipper runs once on a file system that keeps every state between two operations; each of
 //! these is then cut, and a shipper run to its end on what is left.
 
+mod disks;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use sewer_test_support::command;
+use sewer_test_support::command::{self, Finished};
 use sewer_test_support::load::Record;
 use sewer_test_support::lossyfs::{Image, LossyFs, Moment, Op, Rules, Survival, available_or_skip};
 use sewer_test_support::random::Random;
@@ -42,6 +44,7 @@ const KILLED_NTH: u64 = 9;
 /// A WAL with sealed segments, one of them damaged, events of two hours each.
 fn image() -> Image {
     let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("out")).unwrap();
     let layout = Layout::new(dir.path().join("wal"));
     let options = WalOptions {
         engine: Engine::Auto,
@@ -80,23 +83,28 @@ fn promised() -> Record {
 /// Plans name their destination, so it must be called the same in every life of the file system,
 /// wherever that is mounted: by way of the shipper's working directory.
 fn replay(fs: &LossyFs, roll: &str) -> Result<(), String> {
-    let own = tempfile::tempdir().unwrap();
-    let sets = [
-        "wal.dir=wal",
-        "shipper.dir=/proc/self/cwd/shipper",
-        roll,
-        "destination.format=json",
-        "retry.initial=10ms",
-        "retry.replay_patience=1s",
-    ];
-    let shipper = Shipper::new(BINARY, own.path(), "file:///proc/self/cwd/out", &sets);
-    let mut command = Command::new(BINARY);
-    command.args(shipper.args()).arg("--replay").current_dir(fs.path());
-    let ended = command::run(command::without_own_variables(&mut command), REPLAY_WAIT)?;
+    let ended = replay_in(fs.path(), &[roll], &[])?;
     if ended.code == Some(0) {
         return Ok(());
     }
     Err(format!("the replay ended with {:?}\n{}{}", ended.code, ended.stdout, ended.stderr))
+}
+
+/// A replay in a directory with everything in it.
+fn replay_in(dir: &Path, sets: &[&str], args: &[&str]) -> Result<Finished, String> {
+    let own = tempfile::tempdir().unwrap();
+    let common = [
+        "wal.dir=wal",
+        "shipper.dir=/proc/self/cwd/shipper",
+        "destination.format=json",
+        "retry.initial=10ms",
+        "retry.replay_patience=1s",
+    ];
+    let sets: Vec<_> = common.iter().chain(sets).copied().collect();
+    let shipper = Shipper::new(BINARY, own.path(), "file:///proc/self/cwd/out", &sets);
+    let mut command = Command::new(BINARY);
+    command.args(shipper.args()).arg("--replay").args(args).current_dir(dir);
+    command::run(command::without_own_variables(&mut command), REPLAY_WAIT)
 }
 
 /// A shipper on `image` to its end, with every state on the way.
@@ -124,21 +132,35 @@ fn go_on_and_check(image: &Image) -> Result<(), String> {
 fn check(done: &Image) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     done.write(dir.path()).map_err(|e| format!("write the survivors: {e}"))?;
-    let left = sealed::list(&Layout::new(dir.path().join("wal"))).map_err(|e| e.to_string())?;
+    check_in(dir.path(), "wal", true)
+}
+
+/// Holds what is in a directory, with the WAL of that name, to the promise. Hidden files may be
+/// left unless `is_clean`.
+fn check_in(dir: &Path, wal: &str, is_clean: bool) -> Result<(), String> {
+    let layout = Layout::new(dir.join(wal));
+    let left = sealed::list(&layout).map_err(|e| e.to_string())?;
     if !left.is_empty() {
         return Err(format!("the replay said that it was done, but {left:?} are left"));
     }
-    let quarantined = files(&dir.path().join("wal/quarantine"));
+    let quarantined = files(&layout.quarantine_dir());
     if quarantined.len() != 2 {
         return Err(format!("instead of the damaged segment and its report: {quarantined:?}"));
     }
-    let finals: Vec<PathBuf> = files(&dir.path().join("out"));
-    let hidden = |path: &Path| path.file_name().unwrap().to_string_lossy().starts_with('.');
-    if let Some(path) = finals.iter().find(|path| hidden(path)) {
+    let hidden = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with('.');
+    let (hidden, finals): (Vec<_>, Vec<_>) = files(&dir.join("out")).into_iter().partition(hidden);
+    if let Some(path) = hidden.first().filter(|_| is_clean) {
         return Err(format!("{} is left over", path.display()));
     }
+    promised()
+        .check(queries(&finals)?.iter().map(String::as_str))
+        .map_err(|why| format!("{why} in {finals:?}"))
+}
+
+/// The query of each row of these files.
+fn queries(finals: &[PathBuf]) -> Result<Vec<String>, String> {
     let mut queries = Vec::new();
-    for path in &finals {
+    for path in finals {
         let mut rows = Vec::new();
         let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
         sewer_shipper::record::rows::cat(std::io::BufReader::new(file), &mut rows)
@@ -148,9 +170,7 @@ fn check(done: &Image) -> Result<(), String> {
             queries.push(row["query_string"].as_str().unwrap_or("none").to_owned());
         }
     }
-    promised()
-        .check(queries.iter().map(String::as_str))
-        .map_err(|why| format!("{why} in {finals:?}"))
+    Ok(queries)
 }
 
 /// The files below a directory.

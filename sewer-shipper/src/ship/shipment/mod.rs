@@ -1,9 +1,14 @@
 //! One shipment, from plan to deletion: write, confirm, publish, delete.
 //!
 //! Every step can be cut anywhere and is taken up again by [`Shipment::run`]. What decides is what
-//! is found: a final name with the length that the plan yields is done; hidden temporary names are
-//! removed and written anew. Segments are deleted only once the journal says, durably, that every
-//! output is published; a segment that is missing earlier is never taken for a shipped one.
+//! is found: a final name with the content that the plan remembers, or yields, is done; temporary
+//! files are removed by the names that the plan remembers, and written anew. Segments are deleted
+//! only once the journal says, durably, that every output is published; a segment that is missing
+//! earlier is never taken for a shipped one.
+
+mod changes;
+mod looks;
+mod temporary;
 
 use std::sync::Arc;
 
@@ -12,15 +17,13 @@ use sewer_wal::{Layout, SegmentName, WalError, sealed};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::destination::{
-    CreateOptions, Destination, DestinationError, Kind, Lowered, Published, publish,
-};
+use crate::destination::{CreateOptions, Destination, Fingerprint, Lowered, Published, publish};
 use crate::metrics::Metrics;
 use crate::plan::journal::Journal;
 use crate::plan::{OutputPlan, Plan, is_foreign};
 use crate::ship::ShipError;
 use crate::ship::done_marker::OpenPartitions;
-use crate::ship::encode::{EncodeError, encode};
+use crate::ship::encode::encode;
 use crate::ship::quarantine;
 
 /// How many chunks may wait between encoding and the destination.
@@ -48,13 +51,16 @@ pub struct Shipment {
     tools: Tools,
     /// Per output: how it has to be written.
     progress: Vec<Progress>,
+    /// When it was taken up from an earlier process, whose last calls may still be carried out.
+    taken_up: Option<Instant>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Progress {
-    /// Whether this process has looked for what an earlier attempt left.
+    /// Whether nothing of an earlier attempt can be there.
     is_clean: bool,
-    attempt: u32,
+    /// Whether the last attempt in the plan has not begun yet.
+    is_reserved: bool,
     /// Whether an attempt has failed here.
     has_failed: bool,
     /// Until when a temporary file may come to be whose creation got no answer.
@@ -62,11 +68,24 @@ struct Progress {
     lowered: Option<Lowered>,
 }
 
+impl Progress {
+    const fn new(is_new: bool) -> Self {
+        Self {
+            is_clean: is_new,
+            is_reserved: is_new,
+            has_failed: !is_new,
+            late_until: None,
+            lowered: None,
+        }
+    }
+}
+
 impl Shipment {
     /// Takes up a plan. `is_new`: it was made just now, so that nothing of it can exist yet.
     pub fn new(plan: Plan, is_new: bool, tools: Tools) -> Self {
-        let fresh = Progress { is_clean: is_new, ..Progress::default() };
-        Self { progress: vec![fresh; plan.outputs.len()], plan: Arc::new(plan), tools }
+        let progress = vec![Progress::new(is_new); plan.outputs.len()];
+        let taken_up = (!is_new).then(Instant::now);
+        Self { plan: Arc::new(plan), tools, progress, taken_up }
     }
 
     /// The plan.
@@ -81,9 +100,13 @@ impl Shipment {
     pub async fn run(&mut self) -> Result<(), ShipError> {
         if !self.plan.published {
             self.check_segments().await?;
+            if self.plan.look_first {
+                self.look_for_others().await?;
+                self.amend(|plan| plan.look_first = false).await?;
+            }
             while let Some(index) = self.next_output() {
-                let length = self.deliver(index).await?;
-                self.amend(|plan| plan.outputs[index].published = Some(length)).await?;
+                self.deliver(index).await?;
+                self.amend(|plan| plan.outputs[index].published = true).await?;
             }
             if !self.plan.published {
                 // Nothing is left of its events.
@@ -94,14 +117,14 @@ impl Shipment {
     }
 
     fn next_output(&self) -> Option<usize> {
-        self.plan.outputs.iter().position(|output| output.published.is_none())
+        self.plan.outputs.iter().position(|output| !output.published)
     }
 
     /// Changes the plan, durably. It is published once its last output is.
     async fn amend(&mut self, change: impl FnOnce(&mut Plan)) -> Result<(), ShipError> {
         let mut plan = Plan::clone(&self.plan);
         change(&mut plan);
-        plan.published = plan.outputs.iter().all(|output| output.published.is_some());
+        plan.published = plan.outputs.iter().all(|output| output.published);
         let (journal, plan) = (self.tools.journal.clone(), Arc::new(plan));
         let stored = Arc::clone(&plan);
         tokio::task::spawn_blocking(move || journal.store(&stored)).await??;
@@ -123,97 +146,50 @@ impl Shipment {
         Err(ShipError::Vanished { plan: self.plan.file_name(), missing })
     }
 
-    /// Writes and publishes one output, unless that has happened; returns its length.
-    async fn deliver(&mut self, index: usize) -> Result<u64, ShipError> {
-        let output = self.plan.outputs[index].clone();
-        let found = if self.progress[index].is_clean {
-            None
+    /// Writes and publishes one output, unless that has happened.
+    async fn deliver(&mut self, index: usize) -> Result<(), ShipError> {
+        let is_found = if self.progress[index].is_clean {
+            false
         } else {
-            let found = self.found(&output).await;
+            let found = self.is_found(index).await;
             if found.as_ref().is_err_and(ShipError::is_conflict) {
                 // The name may stay taken for long, and what was written for it is of no use then.
-                self.clean(index, &output).await?;
+                self.clean(index).await?;
                 self.progress[index].is_clean = false;
             }
             found?
         };
-        self.clean(index, &output).await?;
-        let length = if let Some(length) = found {
-            length
-        } else {
-            let length = self.write(index, &output).await?;
-            self.publish(index, &output, length).await?;
-            length
-        };
+        self.clean(index).await?;
+        if !is_found {
+            let (temporary, content) = self.write(index).await?;
+            self.publish(index, &temporary, content).await?;
+        }
         if self.progress[index].has_failed {
             // A call that got no answer may have been carried out late, after the last look; and
             // once the plan is gone, nobody looks again.
             self.wait_for_late_file(index).await;
-            self.clean(index, &output).await?;
+            self.progress[index].is_clean = false;
+            self.clean(index).await?;
         }
-        if let Some(replication) = self.plan.outputs[index].replication {
+        let output = &self.plan.outputs[index];
+        if let Some(replication) = output.replication {
             let path = output.final_path();
             self.tools.destination.restore_replication(&path, replication).await?;
             tracing::info!(%path, replication, "restored the replication; HDFS makes the copies");
         }
-        Ok(length)
-    }
-
-    async fn wait_for_late_file(&mut self, index: usize) {
-        if let Some(until) = self.progress[index].late_until {
-            tokio::time::sleep_until(until).await;
-            self.progress[index].late_until = None;
-            self.progress[index].is_clean = false;
-        }
-    }
-
-    /// The length of the final file if it is there and complete, written before this process knew
-    /// of it.
-    async fn found(&self, output: &OutputPlan) -> Result<Option<u64>, ShipError> {
-        let path = output.final_path();
-        let Some(length) = self.tools.destination.length(&path).await? else { return Ok(None) };
-        let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
-        let planned = output.clone();
-        // The plan is a pure function, so its length is known without writing it again.
-        let expected =
-            tokio::task::spawn_blocking(move || encode(&layout, &plan, &planned, |_| true))
-                .await??;
-        if length == expected {
-            // Seen is not yet durable: whoever renamed it may not have come to say so.
-            self.tools.destination.settle(&path).await?;
-        } else {
-            // Somebody else's, or damaged at the destination: reported, never overwritten.
-            let temporary = output.temporary_path(0);
-            publish(&*self.tools.destination, &temporary, &path, expected).await?;
-        }
-        Ok(Some(expected))
-    }
-
-    /// Removes what earlier attempts at an output left, and chooses an attempt number that is new.
-    async fn clean(&mut self, index: usize, output: &OutputPlan) -> Result<(), ShipError> {
-        if self.progress[index].is_clean {
-            return Ok(());
-        }
-        for entry in self.tools.destination.list(&output.directory).await? {
-            let Some(attempt) = output.attempt_of(&entry.name) else { continue };
-            self.progress[index].attempt = self.progress[index].attempt.max(attempt);
-            let path = format!("{}/{}", output.directory, entry.name);
-            self.tools.destination.delete(&path).await?;
-            tracing::info!(%path, "removed what an earlier attempt left");
-        }
-        self.progress[index].is_clean = true;
         Ok(())
     }
 
-    /// Writes an output under a new temporary name and returns its confirmed length.
-    async fn write(&mut self, index: usize, output: &OutputPlan) -> Result<u64, ShipError> {
+    /// Writes an output under a new temporary name, which it returns with its content as confirmed
+    /// and as noted in the plan.
+    async fn write(&mut self, index: usize) -> Result<(String, Fingerprint), ShipError> {
+        let temporary = self.begin_attempt(index).await?;
         let progress = &mut self.progress[index];
-        progress.attempt = progress.attempt.saturating_add(1);
         // Until it is published, a failure leaves something behind.
         progress.is_clean = false;
-        let temporary = output.temporary_path(progress.attempt);
         let options = CreateOptions { replication: progress.lowered.map(|lowered| lowered.to) };
-        let written = self.stream(output, &temporary, options).await;
+        let output = self.plan.outputs[index].clone();
+        let written = self.stream(&output, &temporary, options).await;
         self.progress[index].has_failed |= written.is_err();
         if let Err(ShipError::Destination(error)) = &written {
             if let Some(within) = error.may_be_created_within() {
@@ -223,7 +199,9 @@ impl Shipment {
                 self.lower_replication(index, &temporary).await?;
             }
         }
-        written
+        let content = written?;
+        self.amend(|plan| plan.outputs[index].confirmed = Some(content)).await?;
+        Ok((temporary, content))
     }
 
     /// Encodes on a thread of its own while the destination takes what is ready.
@@ -232,7 +210,7 @@ impl Shipment {
         output: &OutputPlan,
         temporary: &str,
         options: CreateOptions,
-    ) -> Result<u64, ShipError> {
+    ) -> Result<Fingerprint, ShipError> {
         let mut file = self.tools.destination.create(temporary, options).await?;
         let (sender, mut chunks) = mpsc::channel::<Bytes>(CHUNKS_AHEAD_MAX);
         let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
@@ -246,10 +224,11 @@ impl Shipment {
         // Only a whole file may be closed.
         let encoded = encoding.await??;
         let closed = file.close().await?;
-        if closed != encoded {
-            return Err(ShipError::Length { path: temporary.to_owned(), closed, encoded });
+        if closed != encoded.bytes {
+            let (path, encoded) = (temporary.to_owned(), encoded.bytes);
+            return Err(ShipError::Length { path, closed, encoded });
         }
-        Ok(closed)
+        Ok(encoded)
     }
 
     /// Makes the next attempt with fewer replicas, and the plan remember to restore them.
@@ -274,15 +253,15 @@ impl Shipment {
     async fn publish(
         &mut self,
         index: usize,
-        output: &OutputPlan,
-        length: u64,
+        temporary: &str,
+        content: Fingerprint,
     ) -> Result<(), ShipError> {
-        let temporary = output.temporary_path(self.progress[index].attempt);
+        let output = &self.plan.outputs[index];
         let path = output.final_path();
-        let how = publish(&*self.tools.destination, &temporary, &path, length).await?;
+        let how = publish(&*self.tools.destination, temporary, &path, content).await?;
         let (records, already) = (output.records, how == Published::Already);
-        tracing::info!(%path, records, bytes = length, already, "published");
-        self.tools.metrics.published(length);
+        tracing::info!(%path, records, bytes = content.bytes, already, "published");
+        self.tools.metrics.published(content.bytes);
         Ok(())
     }
 
@@ -304,58 +283,5 @@ impl Shipment {
         .await??;
         self.tools.metrics.shipped(&self.plan);
         Ok(())
-    }
-
-    /// Makes the plan fit segments that were damaged since it was made: it is withdrawn, so that
-    /// another one is made, or, with a part of it published, amended for the rest. `true` if the
-    /// shipment is withdrawn.
-    ///
-    /// # Errors
-    /// [`ShipError`]; the plan then stays as it is.
-    pub async fn reconsider(&mut self) -> Result<bool, ShipError> {
-        if !self.has_published().await? {
-            self.withdraw().await?;
-            return Ok(true);
-        }
-        let (layout, plan) = (self.tools.layout.clone(), Arc::clone(&self.plan));
-        let amended = tokio::task::spawn_blocking(move || plan.amended(&layout)).await?;
-        let amended = amended.map_err(EncodeError::from)?;
-        // An output of which nothing is left may have left something.
-        for index in 0..self.plan.outputs.len() {
-            let output = self.plan.outputs[index].clone();
-            if output.published.is_none() {
-                self.progress[index].is_clean = false;
-                self.clean(index, &output).await?;
-            }
-        }
-        self.progress = vec![Progress::default(); amended.outputs.len()];
-        self.amend(|plan| *plan = amended).await?;
-        Ok(false)
-    }
-
-    async fn has_published(&self) -> Result<bool, DestinationError> {
-        for output in &self.plan.outputs {
-            if output.published.is_some() {
-                return Ok(true);
-            }
-            match self.tools.destination.length(&output.final_path()).await {
-                Ok(None) => {}
-                Ok(Some(_)) => return Ok(true),
-                Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(false)
-    }
-
-    /// Gives up the plan so that another is made: removes what it left, then the plan. Only for a
-    /// plan of which nothing is published.
-    async fn withdraw(&mut self) -> Result<(), ShipError> {
-        for index in 0..self.plan.outputs.len() {
-            let output = self.plan.outputs[index].clone();
-            self.progress[index].is_clean = false;
-            self.clean(index, &output).await?;
-        }
-        Ok(self.tools.journal.remove(&self.plan)?)
     }
 }
