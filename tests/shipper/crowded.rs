@@ -5,7 +5,8 @@ use std::fs;
 
 use sewer_wal::sealed;
 
-use crate::delivery::{EVENTS, Node, Script};
+use crate::delivery::{EVENTS, Node};
+use crate::script::Script;
 
 const NAMES: u32 = 100_100;
 

@@ -5,15 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use sewer_shipper::config::Config;
-use sewer_shipper::destination::{
-    self, Chunks, CreateOptions, Destination, DestinationError, Entries, Output, Result,
-};
+use sewer_shipper::destination;
 use sewer_shipper::metrics::Metrics;
 use sewer_shipper::plan::backlog::Backlog;
 use sewer_shipper::plan::journal::Journal;
@@ -22,118 +17,11 @@ use sewer_shipper::record::rows::cat;
 use sewer_shipper::ship::{ShipError, Shipment, Tools};
 use sewer_wal::{Batch, Engine, Event, Identity, Layout, Wal, WalOptions, sealed};
 
+use crate::script::{Failing, Script};
+
 pub const EVENTS: u64 = 300;
 /// Events alternate between two hours, so that a shipment has two outputs.
 const HOUR_MS: i64 = 3_600_000;
-
-/// A destination whose n-th call fails, before or after it has had its effect. Only a fake can
-/// fail at a chosen call; the calls themselves are those of the real local destination.
-#[derive(Debug)]
-struct Failing {
-    inner: Arc<dyn Destination>,
-    script: Arc<Script>,
-}
-
-#[derive(Debug)]
-pub struct Script {
-    calls: AtomicUsize,
-    fails_at: usize,
-    after_effect: bool,
-    /// Whether no later call has an effect either, as when the process was killed.
-    is_kill: bool,
-}
-
-impl Script {
-    fn without_failure() -> Arc<Self> {
-        Self::failing(usize::MAX, false)
-    }
-
-    fn failing_at(fails_at: usize) -> Arc<Self> {
-        Self::failing(fails_at, false)
-    }
-
-    /// The call of that number fails, with its effect or without.
-    pub fn failing(fails_at: usize, after_effect: bool) -> Arc<Self> {
-        let calls = AtomicUsize::new(0);
-        Arc::new(Self { calls, fails_at, after_effect, is_kill: false })
-    }
-
-    /// The call of that number is the last one that has an effect, or the first that has none.
-    pub fn killing(fails_at: usize, after_effect: bool) -> Arc<Self> {
-        let calls = AtomicUsize::new(0);
-        Arc::new(Self { calls, fails_at, after_effect, is_kill: true })
-    }
-
-    async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let is_after = self.is_kill && call > self.fails_at;
-        if call != self.fails_at && !is_after {
-            return work.await;
-        }
-        if self.after_effect && !is_after {
-            drop(work.await?);
-        }
-        Err(refusal().await)
-    }
-
-    fn has_failed(&self) -> bool {
-        self.calls.load(Ordering::SeqCst) > self.fails_at
-    }
-}
-
-/// An error of the real destination: what reading a missing file says.
-async fn refusal() -> DestinationError {
-    let nowhere = destination::open("file:///nonexistent", destination::Options::default());
-    match nowhere.unwrap().read("/nothing").await {
-        Err(error) => error,
-        Ok(mut chunks) => chunks.next().await.expect("an error").unwrap_err(),
-    }
-}
-
-#[async_trait]
-impl Destination for Failing {
-    async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
-        let inner = self.script.call(self.inner.create(path, options)).await?;
-        Ok(Box::new(FailingOutput { inner, script: Arc::clone(&self.script) }))
-    }
-    async fn length(&self, path: &str) -> Result<Option<u64>> {
-        self.script.call(self.inner.length(path)).await
-    }
-    async fn settle(&self, path: &str) -> Result<()> {
-        self.script.call(self.inner.settle(path)).await
-    }
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.script.call(self.inner.rename(from, to)).await
-    }
-    async fn delete(&self, path: &str) -> Result<bool> {
-        self.script.call(self.inner.delete(path)).await
-    }
-    async fn list(&self, dir: &str) -> Result<Entries> {
-        self.script.call(self.inner.list(dir)).await
-    }
-    async fn read(&self, path: &str) -> Result<Chunks> {
-        self.inner.read(path).await
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-}
-
-struct FailingOutput {
-    inner: Box<dyn Output>,
-    script: Arc<Script>,
-}
-
-#[async_trait]
-impl Output for FailingOutput {
-    async fn write(&mut self, data: Bytes) -> Result<()> {
-        self.script.call(self.inner.write(data)).await
-    }
-    async fn close(self: Box<Self>) -> Result<u64> {
-        let Self { inner, script } = *self;
-        script.call(inner.close()).await
-    }
-}
 
 /// A node with everything in one directory.
 pub struct Node {
@@ -293,9 +181,9 @@ async fn a_cut_in_the_middle_of_deletion_is_finished_by_the_next_start() {
     published.published = true;
     let tools = node.tools(&script);
     tools.journal.store(&published).unwrap();
-    let calls = script.calls.load(Ordering::SeqCst);
+    let calls = script.calls();
     node.take_up(tools).unwrap().run().await.unwrap();
-    assert_eq!(script.calls.load(Ordering::SeqCst), calls, "the destination is not needed for it");
+    assert_eq!(script.calls(), calls, "the destination is not needed for it");
     assert!(node.take_up(node.tools(&script)).is_none());
 }
 
@@ -368,7 +256,7 @@ async fn a_shipment_damaged_after_a_part_is_published_delivers_the_rest() {
         // Writing the second output fails: after create, write, close and the calls of publishing.
         let script = Script::failing_at(10);
         let mut shipment = node.plan(node.tools(&script));
-        while script.calls.load(Ordering::SeqCst) <= 10 {
+        while script.calls() <= 10 {
             shipment.run().await.unwrap_err();
         }
         let published = |shipment: &Shipment| -> Vec<bool> {

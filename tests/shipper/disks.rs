@@ -15,7 +15,8 @@ use sewer_shipper::ship::schedule::{self, Until};
 use sewer_wal::{Batch, Engine, Event, Layout, Wal, WalOptions, sealed};
 use tokio::sync::{Notify, watch};
 
-use crate::delivery::{EVENTS, Node, Script};
+use crate::delivery::{EVENTS, Node};
+use crate::script::Script;
 
 /// A node whose shipper was killed at the call of that number, before or after it had its effect.
 /// None if it came to its end before.

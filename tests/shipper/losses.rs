@@ -12,7 +12,7 @@ use sewer_shipper::plan::backlog::Backlog;
 use sewer_shipper::plan::{self, Losses};
 use sewer_test_support::command::Finished;
 use sewer_test_support::shipper::Shipper;
-use sewer_wal::{Lsn, look_up_identity};
+use sewer_wal::{Batch, Event, Lsn, look_up_identity};
 
 use crate::node::{Node, append};
 
@@ -95,6 +95,28 @@ fn what_a_segment_has_lost_is_named_by_lsn_wherever_it_is_reported() {
         assert_eq!(audit.code, Some(1), "{what}: {audit:?}");
         let told = format!("LOST to damage, as reported: LSN {lost}\nNOT complete: 1 problems");
         assert!(audit.stdout.contains(&told), "{what}: {audit:?}");
+    }
+}
+
+#[test]
+fn an_event_of_a_time_that_no_calendar_has_stops_nothing_and_is_lost_alone() {
+    for time_ms in [i64::MAX, i64::MIN, 1 << 62] {
+        let node = Node::with_segments(&[&[2]]);
+        let mut wal = node.open_wal();
+        let mut batch = Batch::default();
+        for lsn in 2..5_i64 {
+            let path = lsn.to_string();
+            let timestamp_ms = if lsn == 3 { time_ms } else { 1_000 + lsn };
+            let request_path = Some(path.as_bytes());
+            batch.push(&Event { timestamp_ms, request_path, ..Event::default() }).unwrap();
+        }
+        wal.append(&batch).unwrap();
+        append(&mut wal, &[1]);
+        wal.close().unwrap();
+        let shipped = node.ship();
+        assert_eq!(shipped.lsns, [0, 1, 2, 4, 5], "{time_ms}: {shipped:?}");
+        assert_eq!(shipped.counted.losses, Losses { events: 1, uncounted: 0 }, "{time_ms}");
+        assert_eq!((node.left(), node.lost(2)), (0, [3].into()), "{time_ms}");
     }
 }
 

@@ -17,4 +17,5 @@ mod partitions;
 mod plans;
 mod read_only;
 mod reused;
+mod script;
 mod shipping;

@@ -125,8 +125,8 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// Removes a file, open or not; says whether there was one. No lease outlives it.
     async fn delete(&self, path: &str) -> Result<bool>;
 
-    /// The names in a directory, in no order, however many; a missing directory has none. Names that
-    /// are not UTF-8 are left out: Sewer never creates such a name.
+    /// The names in a directory, in no order, however many; a missing directory has none. Names
+    /// that are not UTF-8 are left out: Sewer never creates such a name.
     async fn list(&self, dir: &str) -> Result<Entries>;
 
     /// Reads a whole file as it is now.
