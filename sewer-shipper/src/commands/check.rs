@@ -42,6 +42,9 @@ fn wal_directory(dir: &Path) -> Result<String, String> {
 fn plans(wal_dir: &Path) -> Result<String, String> {
     let layout = Layout::new(wal_dir);
     let dir = layout.shipments_dir();
+    if !wal_dir.exists() {
+        return Ok("in shipments/ of the WAL, once there is one".into());
+    }
     if !dir.exists() {
         return can_be_made(&dir, "wal.dir");
     }
