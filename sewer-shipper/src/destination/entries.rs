@@ -23,6 +23,7 @@ pub struct Entry {
 }
 
 /// The names in a directory, in no order. An error is the last item.
+#[derive(Debug)]
 pub struct Entries {
     receiver: mpsc::Receiver<Result<Entry>>,
     // What must outlive the producer; the producer itself must not own it.
