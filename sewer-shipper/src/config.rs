@@ -12,11 +12,11 @@ use sewer_ops::access::private_networks;
 use sewer_ops::logging::LogConfig;
 use sewer_ops::program::Configuration;
 
-use crate::access_log::ACCESS_LOG_CLASS;
-use crate::codec::Compression;
 use crate::destination;
-use crate::format::Format;
-use crate::partition::Partitions;
+use crate::hadoop::codec::Compression;
+use crate::record::access_log::ACCESS_LOG_CLASS;
+use crate::record::format::Format;
+use crate::record::partition::Partitions;
 
 /// Where the configuration is unless `--config` says otherwise.
 pub const STANDARD_FILE: &str = "/etc/sewer/shipper.toml";
@@ -33,7 +33,7 @@ const HOST_MAX: usize = 128;
 pub struct Config {
     /// `[wal]`: where the pixel's events are.
     pub wal: WalConfig,
-    /// `[shipper]`: the shipper's own state.
+    /// `[shipper]`: the shipper itself.
     pub shipper: ShipperConfig,
     /// `[status]`: the port for Prometheus.
     pub status: StatusConfig,
@@ -61,7 +61,7 @@ pub struct WalConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ShipperConfig {
-    /// The directory of the plans; it is made if its parent exists.
+    /// The directory in which earlier builds kept the plans.
     pub dir: PathBuf,
     /// The name of this node in output names; empty means the system's host name.
     pub host: String,

@@ -22,8 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::schedule::{self, Until};
-use crate::worker::Worker;
+use crate::ship::planner::Planner;
+use crate::ship::schedule::{self, Until};
 
 /// How long a stop waits for the shipments under way. What is cut is taken up by the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -42,8 +42,8 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     failure.watch_panics(|| {});
     let listener = TcpListener::bind(config.status.listen)
         .with_context(|| format!("listen on {} (key `status.listen`)", config.status.listen))?;
-    let mut worker = Worker::open(&config, &config.wal.dir, true)?;
-    let metrics = Arc::clone(worker.metrics());
+    let mut planner = Planner::open(&config, &config.wal.dir, true)?;
+    let metrics = Arc::clone(planner.metrics());
     let supervised = Arc::clone(&metrics);
     let allowed = Allowed::new(config.status.allow.clone());
     let status = StatusServer::start(listener, metrics.registry(), metrics, allowed.clone(), None)
@@ -51,8 +51,8 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let sealed = Sealed::watch(&Layout::new(&config.wal.dir))?;
     tracing::info!(
         wal = %config.wal.dir.display(),
-        wal_id = %worker.wal_id(),
-        destination = worker.destination().describe(),
+        wal_id = %planner.wal_id(),
+        destination = planner.destination().describe(),
         path = config.destination.path,
         format = %config.destination.format,
         compression = %config.destination.compression,
@@ -67,7 +67,7 @@ pub async fn run(config: Config, sources: Sources, log: LogLevel) -> anyhow::Res
     let (stop, stopping) = watch::channel(false);
     let until = Until::Stopped { scan_interval: config.shipper.scan_interval };
     let mut shipping =
-        std::pin::pin!(schedule::ship(&mut worker, until, &sealed.changed, stopping));
+        std::pin::pin!(schedule::ship(&mut planner, until, &sealed.changed, stopping));
     tokio::select! {
         _ = &mut shipping => {}
         // The shipments under way are cut; the next start takes them up.

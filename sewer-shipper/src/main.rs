@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sewer_ops::logging::LogLevel;
-use sewer_ops::program::{Sources, configure, finish, print_config};
+use sewer_ops::program::{Sources, configure, finish_or, print_config};
+use sewer_ops::{EXIT_FAILED, EXIT_OUT_OF_REACH};
+use sewer_shipper::commands::{audit, cat, check, dry_run, replay};
 use sewer_shipper::config::Config;
-use sewer_shipper::{audit, check, daemon, dry_run, replay, show};
+use sewer_shipper::daemon;
 use sewer_wal::error::one_line;
 
 #[allow(clippy::struct_excessive_bools)] // Each is a flag of the command line.
@@ -31,12 +33,16 @@ struct Arguments {
     #[arg(long, requires = "replay")]
     dry_run: bool,
     /// Proves by LSN that every event is at the destination or on the local disk, and exits; 1 if
-    /// not
+    /// not, 3 if it could not look
     #[arg(long, groups = ["mode", "on_a_wal"])]
     audit: bool,
     /// With --replay or --audit: the WAL of another node instead of the configured one
     #[arg(long, value_name = "DIR", requires = "on_a_wal")]
     wal: Option<PathBuf>,
+    /// With --replay: writes nothing into the WAL, as where its disk takes no writes, but remembers
+    /// in this directory what is shipped; give the same one again to go on
+    #[arg(long, value_name = "DIR", requires = "replay", conflicts_with = "dry_run")]
+    journal: Option<PathBuf>,
     /// Prints the rows of finished files as JSON lines, and exits
     #[arg(long, value_name = "FILE|URI", num_args = 1.., group = "mode")]
     cat: Vec<String>,
@@ -55,7 +61,8 @@ fn main() -> ExitCode {
     match configure(NAME, &sources) {
         Ok((config, log)) => {
             let result = run(&arguments, config, sources, log);
-            finish(NAME, result.map_err(|e| one_line(e.as_ref())))
+            let on_error = if arguments.audit { EXIT_OUT_OF_REACH } else { EXIT_FAILED };
+            finish_or(NAME, result.map_err(|e| one_line(e.as_ref())), on_error)
         }
         Err(code) => code,
     }
@@ -76,7 +83,7 @@ fn run(
             return Ok(check::run(&config).await);
         }
         if !arguments.cat.is_empty() {
-            return show::run(&config, &arguments.cat).await.map(|()| true);
+            return cat::run(&config, &arguments.cat).await.map(|()| true);
         }
         if arguments.audit {
             return audit::run(&config, arguments.wal.as_deref()).await;
@@ -88,7 +95,8 @@ fn run(
                 .map(|()| true);
         }
         if arguments.replay {
-            return replay::run(&config, arguments.wal.as_deref()).await;
+            let (wal, journal) = (arguments.wal.as_deref(), arguments.journal.as_deref());
+            return replay::run(&config, wal, journal).await;
         }
         daemon::run(config, sources, log).await.map(|()| true)
     });

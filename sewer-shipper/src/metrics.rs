@@ -10,10 +10,8 @@ use sewer_ops::metrics::{counter, counters, float_gauge, gauge, gauges};
 use sewer_ops::status::Report;
 use sewer_ops::supervisor::Supervised;
 
-use crate::backlog::{Totals, now_ms};
+use crate::plan::backlog::{Totals, now_ms};
 use crate::plan::{Losses, Plan};
-use crate::ship::ShipError;
-use crate::worker::Ended;
 
 /// What stands for the plan of a shipment while there is none yet.
 const PLANNING: &str = "planning";
@@ -60,9 +58,18 @@ struct Seen {
 #[derive(Debug)]
 struct Failing {
     since_ms: i64,
-    reason: &'static str,
-    needs_a_human: bool,
-    error: String,
+    failure: FailureReport,
+}
+
+/// A failed attempt, as it is shown.
+#[derive(Clone, Debug)]
+pub struct FailureReport {
+    /// A short stable label.
+    pub reason: &'static str,
+    /// Whether a person has to act before a retry can succeed.
+    pub needs_a_human: bool,
+    /// A line for the operator.
+    pub error: String,
 }
 
 /// What a run has delivered, for the summary of `--replay`.
@@ -203,22 +210,27 @@ impl Metrics {
         self.quarantined_segments.inc_by(plan.damaged.len() as u64);
     }
 
-    /// A shipment is no longer under way.
-    pub fn ended(&self, plan: &Plan, how: &Ended) {
-        let outcome = match how {
-            Ended::Shipped => "shipped",
-            Ended::Withdrawn { .. } => "withdrawn",
-            Ended::Stopped => return,
-        };
+    /// A shipment is no longer under way, with this outcome.
+    pub fn ended(&self, plan: &Plan, outcome: &str) {
         self.shipments.with_label_values(&[outcome]).inc();
         self.works(&plan.file_name());
     }
 
     /// An attempt failed and will be made again; without a plan it was that of making one.
-    pub fn failed(&self, plan: Option<&Plan>, error: &ShipError) {
+    pub fn failed(&self, plan: Option<&Plan>, failure: FailureReport) {
         let name = plan.map_or_else(|| PLANNING.to_owned(), Plan::file_name);
         self.shipments.with_label_values(&["failed"]).inc();
-        self.fails(name, error.reason(), error.needs_a_human(), error.to_string());
+        self.fails(name, failure);
+    }
+
+    /// A plan cannot be read, and what it is for waits for a person.
+    pub fn plan_held(&self, name: String, error: String) {
+        self.fails(name, FailureReport { reason: "plan", needs_a_human: true, error });
+    }
+
+    /// A person has seen to such a plan.
+    pub fn plan_released(&self, name: &str) {
+        self.works(name);
     }
 
     /// Plans can be made again.
@@ -228,7 +240,8 @@ impl Metrics {
 
     /// Complete partitions could not be marked.
     pub fn marking_failed(&self, error: String) {
-        self.fails(MARKING.to_owned(), MARKING, false, error);
+        let failure = FailureReport { reason: MARKING, needs_a_human: false, error };
+        self.fails(MARKING.to_owned(), failure);
     }
 
     /// Complete partitions can be marked again.
@@ -236,14 +249,15 @@ impl Metrics {
         self.works(MARKING);
     }
 
-    fn fails(&self, name: String, reason: &'static str, needs_a_human: bool, error: String) {
-        self.retries.with_label_values(&[reason]).inc();
+    fn fails(&self, name: String, failure: FailureReport) {
+        let FailureReport { reason, error, .. } = &failure;
+        self.retries.with_label_values(&[*reason]).inc();
         let now = now_ms();
-        self.last_error_seconds.with_label_values(&[reason]).set(now / 1000);
+        self.last_error_seconds.with_label_values(&[*reason]).set(now / 1000);
         let mut seen = self.seen();
-        seen.last_error = Some((now, reason, error.clone()));
+        seen.last_error = Some((now, *reason, error.clone()));
         let since_ms = seen.failing.get(&name).map_or(now, |failing| failing.since_ms);
-        seen.failing.insert(name, Failing { since_ms, reason, needs_a_human, error });
+        seen.failing.insert(name, Failing { since_ms, failure });
         self.show_failing(&seen);
     }
 
@@ -257,8 +271,9 @@ impl Metrics {
     fn show_failing(&self, seen: &Seen) {
         self.failing.reset();
         for failing in seen.failing.values() {
-            let needs_action = if failing.needs_a_human { "yes" } else { "no" };
-            self.failing.with_label_values(&[failing.reason, needs_action]).inc();
+            let FailureReport { reason, needs_a_human, .. } = &failing.failure;
+            let needs_action = if *needs_a_human { "yes" } else { "no" };
+            self.failing.with_label_values(&[*reason, needs_action]).inc();
         }
     }
 
@@ -320,9 +335,9 @@ impl Report for Metrics {
                 serde_json::json!({
                     "shipment": name,
                     "since_ms": failing.since_ms,
-                    "reason": failing.reason,
-                    "needs_action": failing.needs_a_human,
-                    "error": failing.error,
+                    "reason": failing.failure.reason,
+                    "needs_action": failing.failure.needs_a_human,
+                    "error": failing.failure.error,
                 })
             })
             .collect();
@@ -367,7 +382,8 @@ impl Supervised for Metrics {
         let (segments, lag_s) = (self.backlog_segments.get(), self.lag().as_secs());
         let seen = self.seen();
         let failing = seen.failing.values().next();
-        let failing = failing.map_or_else(String::new, |f| format!("; failing: {}", f.reason));
+        let failing =
+            failing.map_or_else(String::new, |f| format!("; failing: {}", f.failure.reason));
         format!("shipping: {segments} segments wait, lag {lag_s} s{failing}")
     }
 }

@@ -7,6 +7,8 @@
 //!       sealed/<base>.seg        immutable; <base> = LSN of its first event, 20 digits; of an
 //!                                identity that began where another one left segments, the name
 //!                                is <base>-<WAL id>.seg
+//!       shipments/               the shipper's plans, which go wherever the segments go; made and
+//!                                read by it alone
 //!       quarantine/<base>.seg    damaged segments, each with <base>.json beside it
 //!       quarantine/log-<n>-*     logs of which nothing can be read
 //! ```
@@ -69,6 +71,12 @@ impl Layout {
     #[must_use]
     pub fn sealed_dir(&self) -> PathBuf {
         self.root.join("sealed")
+    }
+
+    /// The directory of the shipper's plans.
+    #[must_use]
+    pub fn shipments_dir(&self) -> PathBuf {
+        self.root.join("shipments")
     }
 
     /// The directory of the damaged segments.

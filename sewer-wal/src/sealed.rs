@@ -1,7 +1,9 @@
 //! Sealed segments as the shipper sees them: list, inspect, watch, delete, quarantine.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +47,7 @@ pub fn list(layout: &Layout) -> Result<Vec<SealedSegment>, WalError> {
         match fs::metadata(&path) {
             Ok(data) => segments.push(SealedSegment { name, path, bytes: data.len() }),
             // Shipped and deleted since the directory was read.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
             Err(e) => return Err(e).context("stat", &path),
         }
     }
@@ -170,7 +172,7 @@ pub fn delete<N: Into<SegmentName>>(
     for name in names {
         let path = layout.sealed_file(name);
         match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(e).context("remove", &path);
             }
             _ => {}
@@ -179,18 +181,35 @@ pub fn delete<N: Into<SegmentName>>(
     sync_dir(&layout.sealed_dir())
 }
 
-/// Moves a damaged segment to `quarantine/` with a report beside it, durably.
+/// Moves a damaged segment to `quarantine/` with a report beside it, durably. Can be repeated.
+///
+/// It has its new name, durably, before it loses the old one: whoever deletes other segments
+/// meanwhile syncs `sealed/`, and after a power cut it would be in neither directory.
 pub fn quarantine(layout: &Layout, name: SegmentName, report: &[u8]) -> Result<PathBuf, WalError> {
     let dir = layout.quarantine_dir();
     create_dir_durably(&dir)?;
     let target = dir.join(name.to_string());
     write_durably(&layout.quarantine_report(name), report)?;
     let path = layout.sealed_file(name);
-    match fs::rename(&path, &target) {
-        // Moved by an earlier run that was cut before it could go on.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && target.exists() => {}
-        result => result.context("quarantine", &path)?,
-    }
+    let inode = |path: &Path| fs::symlink_metadata(path).map(|data| data.ino()).ok();
+    let drop_old_name =
+        || sync_dir(&dir).and_then(|()| fs::remove_file(&path).context("remove", &path));
+    let moved = match fs::hard_link(&path, &target) {
+        Ok(()) => drop_old_name(),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            // Moved by an earlier run that was cut before it could go on.
+            if !target.exists() {
+                tracing::warn!(path = %path.display(), "gone before it could be quarantined");
+            }
+            Ok(())
+        }
+        // Renaming one name of a file to another of its names does nothing.
+        Err(_) if inode(&path) == inode(&target) => drop_old_name(),
+        // In the place of what was quarantined before this disk was put back; or there are no
+        // further names for a file here.
+        Err(_) => fs::rename(&path, &target).context("quarantine", &path),
+    };
+    moved?;
     sync_dir(&dir)?;
     sync_dir(&layout.sealed_dir())?;
     Ok(target)

@@ -50,7 +50,10 @@ async fn abandoned_writers_release_their_sockets() {
     let count = descriptors();
     assert!(sinks_to(before + TWO_CLIENTS_MAX), "{before} before, {count} with two clients");
     assert_eq!(kept.close().await.expect("close"), WRITERS as u64 * 100_000);
-    assert!(there.list("/d").await.expect("the destination works").len() > WRITERS);
+    assert!(
+        there.list("/d").await.expect("the destination works").all().await.expect("list").len()
+            > WRITERS
+    );
     drop(there);
     let count = descriptors();
     assert!(sinks_to(before + 2), "{before} before, {count} after, {} at last", descriptors());

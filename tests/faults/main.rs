@@ -2,6 +2,7 @@
 //! shipment. What each row is held to: `sewer_test_support::faults`.
 
 mod datanodes;
+mod disks;
 mod ha;
 mod namenode;
 mod network;

@@ -4,10 +4,11 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::contract::files::{begin, content, get, names, put};
+use crate::contract::files::{begin, content, get, names, put, write};
 use bytes::Bytes;
 use sewer_shipper::destination::{
-    CreateOptions, Destination, DestinationError, Kind, Lowered, Options, Published, open, publish,
+    CreateOptions, Destination, DestinationError, Fingerprint, Kind, Lowered, Options, Published,
+    open, publish,
 };
 use sewer_test_support::hdfs::{self, Hdfs, HdfsOptions};
 
@@ -46,14 +47,14 @@ async fn a_frozen_namenode_leaves_outcomes_unknown_and_publishing_converges() {
     let Some(hdfs) = cluster(&HdfsOptions::default()) else { return };
     let there = client_of(&hdfs);
     let written = content(200_000);
-    let length = put(&*there, "/d/.x.1.tmp", &written).await.expect("HDFS is well");
+    let written_as = write(&*there, "/d/.x.1.tmp", &written).await;
     let mut output = begin(&*there, "/open/.y.1.tmp").await.expect("HDFS is well");
 
     hdfs.namenode().freeze();
     let (tmp, x) = ("/d/.x.1.tmp", "/d/x");
     let errors = [
         fails_within(RPC_TIMEOUT, "rename", there.rename(tmp, x)).await,
-        fails_within(RPC_TIMEOUT, "publish", publish(&*there, tmp, x, length)).await,
+        fails_within(RPC_TIMEOUT, "publish", publish(&*there, tmp, x, written_as)).await,
         fails_within(RPC_TIMEOUT, "length", there.length(tmp)).await,
         fails_within(RPC_TIMEOUT, "settle", there.settle(tmp)).await,
         fails_within(RPC_TIMEOUT, "list", there.list("/d")).await,
@@ -70,8 +71,8 @@ async fn a_frozen_namenode_leaves_outcomes_unknown_and_publishing_converges() {
     hdfs.namenode().thaw();
     hdfs.wait_until_ready();
 
-    publish(&*there, tmp, x, length).await.expect("the same call as before");
-    assert_eq!(publish(&*there, tmp, x, length).await.expect("again"), Published::Already);
+    publish(&*there, tmp, x, written_as).await.expect("the same call as before");
+    assert_eq!(publish(&*there, tmp, x, written_as).await.expect("again"), Published::Already);
     assert_eq!(names(&*there, "/d").await, ["x"]);
     assert!(get(&*there, x).await.expect("read") == written, "the content is what was written");
     there.delete("/open/.y.1.tmp").await.expect("the abandoned file can be removed");
@@ -150,7 +151,8 @@ async fn what_is_published_cannot_grow() {
     let there = client_of(&hdfs);
     assert_eq!(there.length("/d/.x.1.tmp").await.expect("look"), Some(BLOCK.into()), "but open");
 
-    publish(&*there, "/d/.x.1.tmp", "/d/x", BLOCK.into()).await.expect("its writer is shut out");
+    let block = Fingerprint::of(&content(BLOCK));
+    publish(&*there, "/d/.x.1.tmp", "/d/x", block).await.expect("its writer is shut out");
     assert!(hdfs.open_files("/").is_empty(), "what is published is closed");
     output.close().await.expect_err("the lease was taken away");
     assert_eq!(there.length("/d/x").await.expect("look"), Some(BLOCK.into()));
@@ -160,7 +162,7 @@ async fn what_is_published_cannot_grow() {
 async fn safe_mode_is_transient_and_poisons_what_was_being_written() {
     let Some(hdfs) = cluster(&HdfsOptions::default()) else { return };
     let there = client_of(&hdfs);
-    let length = put(&*there, "/d/.x.1.tmp", b"x").await.expect("HDFS is well");
+    let written = write(&*there, "/d/.x.1.tmp", b"x").await;
     // Its first block is asked for after safe mode has begun: hdfs-native's own close would
     // answer Ok for an empty file.
     let mut output = begin(&*there, "/d/.y.1.tmp").await.expect("HDFS is well");
@@ -169,7 +171,7 @@ async fn safe_mode_is_transient_and_poisons_what_was_being_written() {
     let mut errors = vec![
         begin(&*there, "/d/z").await.err().expect("nothing can be created"),
         there.rename("/d/.x.1.tmp", "/d/x").await.expect_err("nothing can be renamed"),
-        publish(&*there, "/d/.x.1.tmp", "/d/x", length).await.expect_err("nor published"),
+        publish(&*there, "/d/.x.1.tmp", "/d/x", written).await.expect_err("nor published"),
         there.delete("/d/.x.1.tmp").await.expect_err("nor deleted"),
     ];
     errors.push(output.write(Bytes::from(content(100_000))).await.expect_err("nor written"));
@@ -181,7 +183,7 @@ async fn safe_mode_is_transient_and_poisons_what_was_being_written() {
     assert_eq!(error.kind(), Kind::Poisoned, "{error}");
 
     hdfs.leave_safe_mode();
-    let published = publish(&*there, "/d/.x.1.tmp", "/d/x", length).await;
+    let published = publish(&*there, "/d/.x.1.tmp", "/d/x", written).await;
     assert_eq!(published.expect("the same call as before"), Published::Now);
 }
 
@@ -227,8 +229,9 @@ async fn a_dead_datanode_is_got_past_with_fewer_replicas_which_are_restored() {
             Err(error) => Err(error),
         };
         match closed {
-            Ok(length) => {
-                published = Some(publish(&*there, &temporary, "/d/x", length).await);
+            Ok(_) => {
+                let written = Fingerprint::of(&content(300_000));
+                published = Some(publish(&*there, &temporary, "/d/x", written).await);
                 break;
             }
             Err(error) => assert!(error.fewer_replicas_may_help(), "{error}"),

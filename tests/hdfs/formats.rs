@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
 use serde_json::{Map, Value, json};
-use sewer_shipper::codec::Compression;
-use sewer_shipper::format::Format;
+use sewer_shipper::hadoop::codec::Compression;
+use sewer_shipper::record::format::Format;
 use sewer_test_support::random::Random;
 use sewer_test_support::rows::{self, Row, SequenceFile};
 use sewer_test_support::shipper::Shipper;

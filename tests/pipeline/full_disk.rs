@@ -43,9 +43,8 @@ impl Node {
     }
 
     fn shipper(&self) -> Shipper {
-        let state = format!("shipper.dir={}/wal/shipper", self.directory.path().display());
         let out = format!("file://{}", self.out().display());
-        Shipper::new(BINARY, self.directory.path(), &out, &[&state])
+        Shipper::new(BINARY, self.directory.path(), &out, &[])
     }
 
     fn out(&self) -> std::path::PathBuf {

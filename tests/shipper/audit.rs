@@ -79,13 +79,62 @@ fn a_backlog_shipped_in_part_is_complete_wherever_its_events_are() {
 
 #[test]
 fn a_deleted_file_is_a_gap_named_by_its_lsns() {
-    for (index, lsns) in [(1, "4..=7"), (2, "8..=11")] {
+    let hours = ["; their neighbours are in ", "; a neighbour of theirs is in "];
+    for (index, lsns, hours) in [(1, "4..=7", hours[0]), (2, "8..=11", hours[1])] {
         let node = shipped();
         fs::remove_file(&outputs(&node.out())[index]).unwrap();
         let said = audit(&node, 1);
-        assert!(said.contains(&format!("GAP LSN {lsns}: 4 events are nowhere")), "{said}");
+        let gap = format!("GAP LSN {lsns}: 4 events are nowhere{hours}/sewer/1970-01-01/00\n");
+        assert!(said.contains(&gap), "{said}");
         assert!(said.contains("NOT complete: 1 problems"), "{said}");
     }
+}
+
+/// What is in a local segment tells it as well.
+#[test]
+fn a_gap_between_two_hours_is_told_with_both() {
+    let mut node = node();
+    node.config.destination.path = "/p/%S".into();
+    let append_one = |events: u64| {
+        let mut wal = node.open_wal();
+        append(&mut wal, &[events]);
+        wal.close().unwrap();
+    };
+    append_one(990);
+    node.ship();
+    append_one(1);
+    let is_lost = |path: &PathBuf| path.to_string_lossy().ends_with("1001.seq");
+    let lost: Vec<_> = outputs(&node.out()).into_iter().filter(is_lost).collect();
+    assert_eq!(lost.len(), 2, "in two partitions");
+    for path in &lost {
+        fs::remove_file(path).unwrap();
+    }
+    let said = audit(&node, 1);
+    let gap =
+        "GAP LSN 12..=1001: 990 events are nowhere; their neighbours are in /p/01 and in /p/02";
+    assert!(said.contains(gap), "{said}");
+}
+
+/// Its footer tells what it had, and nothing else does.
+#[test]
+fn a_segment_that_has_lost_its_head_is_not_complete() {
+    let node = node();
+    let mut bytes = fs::read(node.sealed(4)).unwrap();
+    let half = bytes.len() / 2;
+    bytes[..half].fill(0);
+    fs::write(node.sealed(4), bytes).unwrap();
+    let said = audit(&node, 1);
+    assert!(said.contains("DAMAGED ") && said.contains("NOT complete: "), "{said}");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_told_by_another_exit_code() {
+    let mut node = shipped();
+    node.config.destination.uri = "hdfs://127.0.0.1:27999".into();
+    node.config.hdfs.rpc_timeout = Duration::from_secs(5);
+    audit(&node, 3);
+    fs::remove_dir_all(node.layout.root()).unwrap();
+    audit(&node, 3);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `conf/shipper.toml` says what the code does.
 
-use sewer_shipper::codec::Compression;
 use sewer_shipper::config::Config;
-use sewer_shipper::format::Format;
+use sewer_shipper::hadoop::codec::Compression;
+use sewer_shipper::record::format::Format;
 use sewer_test_support::conf;
 
 #[test]

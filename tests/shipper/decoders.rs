@@ -8,10 +8,11 @@ mod properties;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Map, Value};
-use sewer_shipper::cat::cat;
-use sewer_shipper::codec::Compression;
-use sewer_shipper::format::Format;
-use sewer_shipper::sequence_file::{Header, Writer};
+use sewer_shipper::hadoop::codec::Compression;
+use sewer_shipper::hadoop::sequence_file::{Header, Writer};
+use sewer_shipper::plan::Plan;
+use sewer_shipper::record::format::Format;
+use sewer_shipper::record::rows::cat;
 use sewer_wal::Event;
 use sewer_wal::event::FIELD_NAMES;
 use sewer_wal::reader::Kind;
@@ -112,30 +113,36 @@ fn row(format: Format, event: &Event<'_>) -> Map<String, Value> {
     row
 }
 
-const PLAN: &str = r#"{"version":1,"wal_id":"0000000000000001","first_lsn":0,"last_lsn":9,"host":"h",
+const PLAN: &str = r#"{"version":2,"wal_id":"0000000000000001","first_lsn":0,"last_lsn":9,"host":"h",
 "destination":"file:///o","path":"/%Y","timezone":"UTC","format":"json","compression":"snappy",
 "access_log_class":"C","segments":[0,5],"damaged":[{"base":5,"events":4,"damage":[{"offset":99,
 "reason":"CRC","first_lost_lsn":7,"last_lost_lsn":7}]}],"outputs":[{"directory":"/1970","name":"n.seq",
-"records":9}],"published":false}"#;
+"records":9,"last_timestamp_ms":0,"attempts":{"first":1,"last":2},"confirmed":{"bytes":5,
+"crc32c":"0123abcd"},"published":false}],"published":false}"#;
 
 const PLAN_NAME: &str = "00000000000000000000-00000000000000000009.json";
 
 #[test]
 fn the_plan_that_is_damaged_below_is_sound() {
-    serde_json::from_str::<sewer_shipper::plan::Plan>(PLAN).unwrap();
     properties::plan(PLAN.as_bytes());
-    properties::journal(PLAN.as_bytes(), PLAN_NAME);
+    let written = written_plan();
+    properties::journal(&written, PLAN_NAME);
+    Plan::decode(&written).unwrap();
+}
+
+/// The plan as it is written, with its checksum.
+fn written_plan() -> Vec<u8> {
+    serde_json::from_str::<Plan>(PLAN).unwrap().encode()
 }
 
 #[test]
 fn a_plan_whose_figures_overflow_does_not_panic() {
     let most = u64::MAX.to_string();
-    let output = format!(r#"{{"directory":"/1970","name":"n.seq","records":{most}}}"#);
-    let outputs = PLAN.replace('\n', "").replace(
-        r#"{"directory":"/1970","name":"n.seq","records":9}"#,
-        &format!("{output},{output}"),
-    );
-    assert!(outputs.contains(&most));
+    let (before, outputs) = PLAN.split_once("\"outputs\":[").unwrap();
+    let (output, behind) = outputs.split_once(']').unwrap();
+    let output = output.replace("\"records\":9", &format!("\"records\":{most}"));
+    let outputs = format!("{before}\"outputs\":[{output},{output}]{behind}");
+    assert_eq!(outputs.matches(&most).count(), 2);
     properties::plan(outputs.as_bytes());
     let loss = format!(r#"{{"offset":1,"reason":"r","first_lost_lsn":0,"last_lost_lsn":{most}}}"#);
     let losses = PLAN.replace("\"damage\":[", &format!("\"damage\":[{loss},{loss},"));
@@ -225,7 +232,10 @@ proptest! {
         let mut plan = PLAN.as_bytes().to_vec();
         apply(&mut plan, &damage);
         properties::plan(&plan);
+        let mut plan = written_plan();
+        apply(&mut plan, &damage);
         properties::journal(&plan, PLAN_NAME);
+        prop_assert!(Plan::decode(&plan).is_err() || plan == written_plan());
     }
 
     #[test]

@@ -5,132 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use sewer_shipper::backlog::Backlog;
-use sewer_shipper::cat::cat;
 use sewer_shipper::config::Config;
-use sewer_shipper::destination::{
-    self, Chunks, CreateOptions, Destination, DestinationError, Entry, Output, Result,
-};
-use sewer_shipper::journal::Journal;
+use sewer_shipper::destination;
 use sewer_shipper::metrics::Metrics;
+use sewer_shipper::plan::backlog::Backlog;
+use sewer_shipper::plan::journal::Journal;
 use sewer_shipper::plan::{self, Losses};
+use sewer_shipper::record::rows::cat;
 use sewer_shipper::ship::{ShipError, Shipment, Tools};
 use sewer_wal::{Batch, Engine, Event, Identity, Layout, Wal, WalOptions, sealed};
 
-const EVENTS: u64 = 300;
+use crate::script::{Failing, Script};
+
+pub const EVENTS: u64 = 300;
 /// Events alternate between two hours, so that a shipment has two outputs.
 const HOUR_MS: i64 = 3_600_000;
 
-/// A destination whose n-th call fails, before or after it has had its effect. Only a fake can
-/// fail at a chosen call; the calls themselves are those of the real local destination.
-#[derive(Debug)]
-struct Failing {
-    inner: Arc<dyn Destination>,
-    script: Arc<Script>,
-}
-
-#[derive(Debug)]
-struct Script {
-    calls: AtomicUsize,
-    fails_at: usize,
-    after_effect: bool,
-}
-
-impl Script {
-    fn without_failure() -> Arc<Self> {
-        let calls = AtomicUsize::new(0);
-        Arc::new(Self { calls, fails_at: usize::MAX, after_effect: false })
-    }
-
-    fn failing_at(fails_at: usize) -> Arc<Self> {
-        Arc::new(Self { calls: AtomicUsize::new(0), fails_at, after_effect: false })
-    }
-
-    async fn call<T>(&self, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
-        if self.calls.fetch_add(1, Ordering::SeqCst) != self.fails_at {
-            return work.await;
-        }
-        if self.after_effect {
-            drop(work.await?);
-        }
-        Err(refusal().await)
-    }
-
-    fn has_failed(&self) -> bool {
-        self.calls.load(Ordering::SeqCst) > self.fails_at
-    }
-}
-
-/// An error of the real destination: what reading a missing file says.
-async fn refusal() -> DestinationError {
-    let root = destination::open("file:///", destination::Options::default());
-    match root.unwrap().read("/nonexistent").await {
-        Err(error) => error,
-        Ok(mut chunks) => chunks.next().await.expect("an error").unwrap_err(),
-    }
-}
-
-#[async_trait]
-impl Destination for Failing {
-    async fn create(&self, path: &str, options: CreateOptions) -> Result<Box<dyn Output>> {
-        let inner = self.script.call(self.inner.create(path, options)).await?;
-        Ok(Box::new(FailingOutput { inner, script: Arc::clone(&self.script) }))
-    }
-    async fn length(&self, path: &str) -> Result<Option<u64>> {
-        self.script.call(self.inner.length(path)).await
-    }
-    async fn settle(&self, path: &str) -> Result<()> {
-        self.script.call(self.inner.settle(path)).await
-    }
-    async fn rename(&self, from: &str, to: &str) -> Result<()> {
-        self.script.call(self.inner.rename(from, to)).await
-    }
-    async fn delete(&self, path: &str) -> Result<bool> {
-        self.script.call(self.inner.delete(path)).await
-    }
-    async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
-        self.script.call(self.inner.list(dir)).await
-    }
-    async fn read(&self, path: &str) -> Result<Chunks> {
-        self.inner.read(path).await
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-}
-
-struct FailingOutput {
-    inner: Box<dyn Output>,
-    script: Arc<Script>,
-}
-
-#[async_trait]
-impl Output for FailingOutput {
-    async fn write(&mut self, data: Bytes) -> Result<()> {
-        self.script.call(self.inner.write(data)).await
-    }
-    async fn close(self: Box<Self>) -> Result<u64> {
-        let Self { inner, script } = *self;
-        script.call(inner.close()).await
-    }
-}
-
 /// A node with everything in one directory.
-struct Node {
-    dir: tempfile::TempDir,
-    layout: Layout,
-    identity: Identity,
-    config: Config,
+pub struct Node {
+    pub dir: tempfile::TempDir,
+    pub layout: Layout,
+    pub identity: Identity,
+    pub config: Config,
 }
 
 impl Node {
     /// A WAL with [`EVENTS`] sealed events. In memory where that can be: syncs prove nothing here.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let layout = Layout::new(dir.path().join("wal"));
         let options = WalOptions {
@@ -157,15 +60,17 @@ impl Node {
         config.destination.uri = format!("file://{}", dir.path().join("out").display());
         fs::create_dir(dir.path().join("out")).unwrap();
         config.shipper.host = "h".into();
+        config.shipper.dir = dir.path().join("shipper");
+        config.retry.initial = Duration::from_millis(1);
         Self { dir, layout, identity: Identity::new(report.wal_id), config }
     }
 
-    fn tools(&self, script: &Arc<Script>) -> Tools {
+    pub fn tools(&self, script: &Arc<Script>) -> Tools {
         let options = self.config.destination_options();
         let inner = destination::open(&self.config.destination.uri, options).unwrap();
         Tools {
             layout: self.layout.clone(),
-            journal: Journal::open(&self.dir.path().join("shipper")).unwrap(),
+            journal: Journal::open(&self.layout).unwrap(),
             destination: Arc::new(Failing { inner, script: Arc::clone(script) }),
             metrics: Arc::new(Metrics::new(None)),
             open_partitions: None,
@@ -173,36 +78,47 @@ impl Node {
     }
 
     /// A shipment of all that is sealed, planned and written down.
-    fn plan(&self, tools: Tools) -> Shipment {
+    pub fn plan(&self, tools: Tools) -> Shipment {
         let mut backlog = Backlog::new(self.layout.clone(), self.identity.clone());
         backlog.refresh().unwrap();
-        let run = backlog.due(&self.config.roll, &BTreeSet::new(), true).unwrap();
-        assert!(run.len() > 1, "the shipment spans segments");
-        let plan = plan::make(&self.layout, &self.identity, &run, &self.config).unwrap();
+        let due = backlog.due(&self.config.roll, &BTreeSet::new(), true).unwrap();
+        assert!(due.segments.len() > 1, "the shipment spans segments");
+        let plan = plan::make(&self.layout, &self.identity, &due, &self.config, "h").unwrap();
         assert_eq!(plan.outputs.len(), 2);
         tools.journal.store(&plan).unwrap();
         Shipment::new(plan, true, tools)
     }
 
     /// As after a restart: from the journal, or nothing if the shipment was finished.
-    fn take_up(&self, tools: Tools) -> Option<Shipment> {
-        let plan = tools.journal.load(&self.identity).unwrap().pop()?;
+    pub fn take_up(&self, tools: Tools) -> Option<Shipment> {
+        let plan = tools.journal.load(&self.identity).unwrap().plans.pop()?;
         Some(Shipment::new(plan, false, tools))
     }
 
     /// How often each event is found in a finished file; every file must have a final name.
-    fn delivered(&self) -> BTreeMap<String, usize> {
+    pub fn delivered(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        collect(&self.dir.path().join("out"), &mut counts);
+        collect(&self.dir.path().join("out"), false, &mut counts);
+        counts
+    }
+
+    /// The same, where hidden files may be left.
+    pub fn delivered_visible(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        collect(&self.dir.path().join("out"), true, &mut counts);
         counts
     }
 }
 
-fn collect(dir: &Path, counts: &mut BTreeMap<String, usize>) {
+fn collect(dir: &Path, is_hidden_allowed: bool, counts: &mut BTreeMap<String, usize>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, counts);
+            collect(&path, is_hidden_allowed, counts);
+            continue;
+        }
+        let is_hidden = path.file_name().unwrap().as_encoded_bytes().starts_with(b".");
+        if is_hidden && is_hidden_allowed {
             continue;
         }
         assert_eq!(path.extension().unwrap(), "seq", "left behind: {}", path.display());
@@ -217,7 +133,7 @@ fn collect(dir: &Path, counts: &mut BTreeMap<String, usize>) {
 
 async fn deliver(fails_at: usize, after_effect: bool, restarts: bool) -> bool {
     let node = Node::new();
-    let script = Arc::new(Script { calls: AtomicUsize::new(0), fails_at, after_effect });
+    let script = Script::failing(fails_at, after_effect);
     let mut shipment = node.plan(node.tools(&script));
     let mut attempts = 0;
     while shipment.run().await.is_err() {
@@ -265,9 +181,9 @@ async fn a_cut_in_the_middle_of_deletion_is_finished_by_the_next_start() {
     published.published = true;
     let tools = node.tools(&script);
     tools.journal.store(&published).unwrap();
-    let calls = script.calls.load(Ordering::SeqCst);
+    let calls = script.calls();
     node.take_up(tools).unwrap().run().await.unwrap();
-    assert_eq!(script.calls.load(Ordering::SeqCst), calls, "the destination is not needed for it");
+    assert_eq!(script.calls(), calls, "the destination is not needed for it");
     assert!(node.take_up(node.tools(&script)).is_none());
 }
 
@@ -340,11 +256,11 @@ async fn a_shipment_damaged_after_a_part_is_published_delivers_the_rest() {
         // Writing the second output fails: after create, write, close and the calls of publishing.
         let script = Script::failing_at(10);
         let mut shipment = node.plan(node.tools(&script));
-        while script.calls.load(Ordering::SeqCst) <= 10 {
+        while script.calls() <= 10 {
             shipment.run().await.unwrap_err();
         }
         let published = |shipment: &Shipment| -> Vec<bool> {
-            shipment.plan().outputs.iter().map(|output| output.published.is_some()).collect()
+            shipment.plan().outputs.iter().map(|output| output.published).collect()
         };
         assert_eq!(published(&shipment), [true, false]);
         let victim = sealed::list(&node.layout).unwrap()[1].clone();

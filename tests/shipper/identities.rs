@@ -9,9 +9,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use sewer_shipper::backlog::Backlog;
-use sewer_shipper::journal::Journal;
 use sewer_shipper::plan;
+use sewer_shipper::plan::backlog::Backlog;
+use sewer_shipper::plan::journal::Journal;
 use sewer_test_support::process::eventually;
 use sewer_wal::{Identity, Lsn, SegmentName, WalId, look_up_identity};
 
@@ -55,7 +55,8 @@ fn records(dir: &Path, found: &mut BTreeMap<String, (u64, u64)>) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let id = name.split('-').nth(1).unwrap().to_owned();
         let mut rows = Vec::new();
-        let count = sewer_shipper::cat::cat(fs::File::open(&path).unwrap(), &mut rows).unwrap();
+        let count =
+            sewer_shipper::record::rows::cat(fs::File::open(&path).unwrap(), &mut rows).unwrap();
         let of_wal = found.entry(id).or_default();
         *of_wal = (of_wal.0 + 1, of_wal.1 + count);
     }
@@ -171,14 +172,14 @@ fn plans_of_both_identities_are_taken_up() {
     let identity = identity(&node);
     let mut backlog = Backlog::new(node.layout.clone(), identity.clone());
     backlog.refresh().unwrap();
-    let journal = Journal::open(&node.config.shipper.dir).unwrap();
+    let journal = Journal::open(&node.layout).unwrap();
     let mut claimed = std::collections::BTreeSet::new();
-    while let Some(run) = backlog.due(&node.config.roll, &claimed, true) {
-        claimed.extend(run.iter().map(|segment| segment.name));
-        let plan = plan::make(&node.layout, &identity, &run, &node.config).unwrap();
+    while let Some(due) = backlog.due(&node.config.roll, &claimed, true) {
+        claimed.extend(due.segments.iter().map(|segment| segment.name));
+        let plan = plan::make(&node.layout, &identity, &due, &node.config, "h").unwrap();
         journal.store(&plan).unwrap();
     }
-    let plans = journal.load(&identity).unwrap();
+    let plans = journal.load(&identity).unwrap().plans;
     let mut files: Vec<_> = plans.iter().map(plan::Plan::file_name).collect();
     files.sort_unstable();
     let range = |first: u64, last: u64| format!("{first:020}-{last:020}");
@@ -203,8 +204,8 @@ fn a_published_plan_deletes_nothing_of_another_identity() {
     let mut backlog = Backlog::new(node.layout.clone(), first.clone());
     backlog.refresh().unwrap();
     let claimed = std::collections::BTreeSet::new();
-    let run = backlog.due(&node.config.roll, &claimed, true).unwrap();
-    let mut published = plan::make(&node.layout, &first, &run, &node.config).unwrap();
+    let due = backlog.due(&node.config.roll, &claimed, true).unwrap();
+    let mut published = plan::make(&node.layout, &first, &due, &node.config, "h").unwrap();
     node.ship();
     node.forget_next_lsn();
     append_segments(&node, &[&[1, 2]]);
@@ -214,9 +215,9 @@ fn a_published_plan_deletes_nothing_of_another_identity() {
     // As a power cut between the deletion of segments and that of the plan leaves it.
     published.published = true;
     for output in &mut published.outputs {
-        output.published = Some(1);
+        output.published = true;
     }
-    Journal::open(&node.config.shipper.dir).unwrap().store(&published).unwrap();
+    Journal::open(&node.layout).unwrap().store(&published).unwrap();
     let shipped = node.ship();
     assert_eq!(shipped.lsns, [0, 0, 1, 1, 2, 2], "{shipped:?}");
     let found = delivered(&node);

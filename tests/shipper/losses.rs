@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use serde_json::Value;
-use sewer_shipper::backlog::Backlog;
+use sewer_shipper::plan::backlog::Backlog;
 use sewer_shipper::plan::{self, Losses};
 use sewer_test_support::command::Finished;
 use sewer_test_support::shipper::Shipper;
-use sewer_wal::{Lsn, look_up_identity};
+use sewer_wal::{Batch, Event, Lsn, look_up_identity};
 
 use crate::node::{Node, append};
 
@@ -99,6 +99,28 @@ fn what_a_segment_has_lost_is_named_by_lsn_wherever_it_is_reported() {
 }
 
 #[test]
+fn an_event_of_a_time_that_no_calendar_has_stops_nothing_and_is_lost_alone() {
+    for time_ms in [i64::MAX, i64::MIN, 1 << 62] {
+        let node = Node::with_segments(&[&[2]]);
+        let mut wal = node.open_wal();
+        let mut batch = Batch::default();
+        for lsn in 2..5_i64 {
+            let path = lsn.to_string();
+            let timestamp_ms = if lsn == 3 { time_ms } else { 1_000 + lsn };
+            let request_path = Some(path.as_bytes());
+            batch.push(&Event { timestamp_ms, request_path, ..Event::default() }).unwrap();
+        }
+        wal.append(&batch).unwrap();
+        append(&mut wal, &[1]);
+        wal.close().unwrap();
+        let shipped = node.ship();
+        assert_eq!(shipped.lsns, [0, 1, 2, 4, 5], "{time_ms}: {shipped:?}");
+        assert_eq!(shipped.counted.losses, Losses { events: 1, uncounted: 0 }, "{time_ms}");
+        assert_eq!((node.left(), node.lost(2)), (0, [3].into()), "{time_ms}");
+    }
+}
+
+#[test]
 fn lost_events_are_counted_in_the_metrics() {
     let node = six_segments();
     harm(&node.sealed(6), Harm::Zero);
@@ -172,8 +194,8 @@ fn a_segment_in_the_middle_of_a_shipment_that_is_lost_after_it_was_seen_is_named
     }
     // Nothing but what was seen tells where the last one ended.
     node.forget_next_lsn();
-    let run = backlog.due(&node.config.roll, &BTreeSet::new(), true).unwrap();
-    let plan = plan::make(&node.layout, &identity, &run, &node.config).unwrap();
+    let due = backlog.due(&node.config.roll, &BTreeSet::new(), true).unwrap();
+    let plan = plan::make(&node.layout, &identity, &due, &node.config, "h").unwrap();
     assert_eq!((plan.first_lsn.0, plan.last_lsn.0, plan.segments.len()), (0, 17, 6));
     assert_eq!(plan.losses(), Losses { events: 5, uncounted: 0 });
     let lost = |index: usize| {

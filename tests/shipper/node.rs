@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sewer_ops::status::Report;
-use sewer_shipper::cat::cat;
 use sewer_shipper::config::Config;
 use sewer_shipper::metrics::Delivered;
-use sewer_shipper::schedule::{self, Until};
-use sewer_shipper::worker::Worker;
+use sewer_shipper::plan::journal::Journal;
+use sewer_shipper::record::rows::cat;
+use sewer_shipper::ship::planner::Planner;
+use sewer_shipper::ship::schedule::{self, Until};
 use sewer_test_support::shipper::Shipper;
 use sewer_wal::{Batch, Engine, Event, Layout, Lsn, Wal, WalOptions, look_up_identity, sealed};
 use tempfile::TempDir;
@@ -89,10 +90,10 @@ impl Node {
         self.layout.sealed_file(Lsn(base))
     }
 
-    /// Empties the destination, the shipper's directory, and what of the WAL is not `active/`.
+    /// Empties the destination, the plans, and what of the WAL is not `active/`.
     pub fn reset(&self) {
         let dirs = [self.layout.sealed_dir(), self.layout.quarantine_dir(), self.out()];
-        for dir in dirs.into_iter().chain([self.config.shipper.dir.clone()]) {
+        for dir in dirs.into_iter().chain([self.layout.shipments_dir()]) {
             if dir.exists() {
                 fs::remove_dir_all(&dir).unwrap();
             }
@@ -107,21 +108,21 @@ impl Node {
 
     /// Ships until nothing is left that can be shipped; what fails is tried again for a while.
     pub fn ship(&self) -> Shipped {
-        let mut worker = Worker::open(&self.config, self.layout.root(), true).unwrap();
+        let mut planner = Planner::open(&self.config, self.layout.root(), true).unwrap();
         let patience = Duration::from_secs(20);
         let drained = self.runtime.block_on(async {
             // Nobody stops it before.
             let (_stop, stopping) = watch::channel(false);
             let nothing = Notify::new();
-            schedule::ship(&mut worker, Until::Drained { patience }, &nothing, stopping).await
+            schedule::ship(&mut planner, Until::Drained { patience }, &nothing, stopping).await
         });
-        let stats = worker.metrics().stats();
+        let stats = planner.metrics().stats();
         assert!(drained, "not done after {patience:?}: {stats:#}");
         let errors = stats["last_error"].as_str().map(str::to_owned).into_iter().collect();
         let set_aside = stats["set_aside"].as_array().unwrap();
         let set_aside = set_aside.iter().map(|why| why.as_str().unwrap().to_owned()).collect();
         assert_eq!(self.plans(), 0, "a plan is left");
-        Shipped { lsns: self.lsns(), counted: worker.metrics().delivered(), set_aside, errors }
+        Shipped { lsns: self.lsns(), counted: planner.metrics().delivered(), set_aside, errors }
     }
 
     /// The LSNs of the rows at the destination, sorted.
@@ -171,7 +172,9 @@ impl Node {
 
     /// The shipments that are not finished.
     pub fn plans(&self) -> usize {
-        fs::read_dir(self.config.shipper.dir.join("shipments")).unwrap().count()
+        let identity = look_up_identity(&self.layout).unwrap().unwrap();
+        let found = Journal::of(&self.layout).load(&identity).unwrap();
+        found.plans.len() + found.damaged.len()
     }
 
     /// The segments still to be shipped.
@@ -209,6 +212,9 @@ fn collect(dir: &Path, lsns: &mut Vec<u64>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, lsns);
+            continue;
+        }
+        if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"_SUCCESS")) {
             continue;
         }
         assert_eq!(path.extension().unwrap(), "seq", "left behind: {}", path.display());

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use sewer_shipper::cat::cat;
-use sewer_shipper::sequence_file::Reader;
+use sewer_shipper::hadoop::sequence_file::Reader;
+use sewer_shipper::record::rows::cat;
 use sewer_test_support::random::Random;
 use sewer_test_support::shipper::Shipper;
 use sewer_test_support::wal;

@@ -214,14 +214,14 @@ fn a_partition_gets_its_marker_once_nothing_more_can_come_for_it() {
     assert!(eventually(WAIT, || markers().len() == 2), "{:?}", node.files());
     assert_eq!(markers(), expected.map(|path| (path, 0)), "empty, and none for the present");
     shipper.stop();
-    let open = fs::read_to_string(node.dir.path().join("shipper/partitions.json")).unwrap();
+    let open = fs::read_to_string(node.dir.path().join("wal/shipments/partitions.json")).unwrap();
     assert_eq!(open.matches("last_timestamp_ms").count(), 1, "the present one is open: {open}");
 
     // A late event opens its partition again; it is shipped, and the marker stays.
     Node::append(&Layout::new(node.dir.path().join("wal")), &[&old[..1]]);
     shipper.run(&["--replay"]).expect_success();
     assert_eq!(markers().len(), 2);
-    let open = fs::read_to_string(node.dir.path().join("shipper/partitions.json")).unwrap();
+    let open = fs::read_to_string(node.dir.path().join("wal/shipments/partitions.json")).unwrap();
     assert_eq!(open.matches("last_timestamp_ms").count(), 1, "{open}");
 }
 

@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::entries::Entries;
 use super::error::Result;
 #[cfg(doc)]
 use super::error::{DestinationError, Kind};
@@ -34,17 +35,6 @@ pub struct CreateOptions {
     /// Replication of this file instead of the configured one; see
     /// [`Destination::lower_replication`].
     pub replication: Option<u32>,
-}
-
-/// One name in a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The last component of its path.
-    pub name: String,
-    /// Length in bytes as the directory shows it; 0 for a directory.
-    pub length: u64,
-    /// Whether it is a directory.
-    pub is_dir: bool,
 }
 
 /// A replication that a failed pipeline suggests for the next attempt.
@@ -82,9 +72,9 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// Removes a file, open or not; says whether there was one. No lease outlives it.
     async fn delete(&self, path: &str) -> Result<bool>;
 
-    /// The names in a directory, in no order; a missing directory has none. Names that are not
-    /// UTF-8 are left out: none of ours is such a name.
-    async fn list(&self, dir: &str) -> Result<Vec<Entry>>;
+    /// The names in a directory, in no order, however many; a missing directory has none. Names
+    /// that are not UTF-8 are left out: Sewer never creates such a name.
+    async fn list(&self, dir: &str) -> Result<Entries>;
 
     /// Reads a whole file as it is now.
     async fn read(&self, path: &str) -> Result<Chunks>;
@@ -126,8 +116,6 @@ pub trait Output: Send {
 pub(super) const CHUNKS_AHEAD_MAX: usize = 4;
 /// The size of one chunk of a read.
 pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
-/// A directory with more names is not one of ours, and memory is bounded.
-pub(super) const LIST_ENTRIES_MAX: usize = 100_000;
 
 /// The content of a file, in order. An error is the last item.
 #[derive(Debug)]

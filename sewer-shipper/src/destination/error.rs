@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::fingerprint::Fingerprint;
+
 /// The result of everything a destination does.
 pub type Result<T> = std::result::Result<T, DestinationError>;
 
@@ -128,12 +130,12 @@ pub(super) enum Cause {
     Length { expected: u64, found: u64 },
     #[error("there is already a file of {found} bytes instead of {expected}")]
     Conflict { expected: u64, found: u64 },
+    #[error("there is already a file of {found} instead of {expected}")]
+    Stranger { expected: Fingerprint, found: Fingerprint },
     #[error("there is no such file")]
     Missing,
     #[error("it is a directory")]
     IsADirectory,
-    #[error("it has more than {limit} entries")]
-    TooManyEntries { limit: usize },
     #[error("{0}")]
     Address(&'static str),
 }
@@ -156,10 +158,9 @@ impl Cause {
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Poisoned { .. } => (Kind::Poisoned, "poisoned"),
             Self::Length { .. } => (Kind::Poisoned, "length"),
-            Self::Conflict { .. } => (Kind::Conflict, "conflict"),
+            Self::Conflict { .. } | Self::Stranger { .. } => (Kind::Conflict, "conflict"),
             Self::Missing => (Kind::NotFound, "not_found"),
             Self::IsADirectory => (Kind::Stuck, "is_a_directory"),
-            Self::TooManyEntries { .. } => (Kind::Stuck, "too_many_entries"),
             Self::Address(_) => (Kind::Stuck, "configuration"),
         }
     }

@@ -10,7 +10,9 @@
 //! Not here: naming, formats, plans, and the deletion of segments.
 
 mod contract;
+mod entries;
 mod error;
+mod fingerprint;
 mod hdfs;
 mod local;
 mod options;
@@ -22,11 +24,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use self::contract::{Chunks, CreateOptions, Destination, Entry, Lowered, Output};
+pub use self::contract::{Chunks, CreateOptions, Destination, Lowered, Output};
+pub use self::entries::{Entries, Entry};
 pub use self::error::{DestinationError, Kind, Result};
+pub use self::fingerprint::Fingerprint;
 pub use self::options::{Kerberos, Options};
 pub use self::probe::probe;
-pub use self::publish::{Published, publish};
+pub use self::publish::{Published, is_published, publish};
 pub use self::uri::{refused_by_hdfs, split};
 
 use self::uri::{Scheme, parse};

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::contract::{CreateOptions, Destination};
-use super::error::{Cause, DestinationError, Result};
-use super::publish::{Published, publish};
+use super::error::Result;
+use super::fingerprint::Fingerprint;
+use super::publish::{Published, is_published, publish};
 
 /// Content of the probe: enough to need a pipeline on HDFS, too little to matter.
 const CONTENT: &[u8] = b"sewer: a probe, safe to delete\n";
@@ -26,17 +27,10 @@ pub async fn probe(destination: &dyn Destination, dir: &str) -> Result<()> {
 async fn deliver(destination: &dyn Destination, temporary: &str, stem: &str) -> Result<()> {
     let mut output = destination.create(temporary, CreateOptions::default()).await?;
     output.write(Bytes::from_static(CONTENT)).await?;
-    let length = output.close().await?;
-    let published = publish(destination, temporary, stem, length).await?;
+    output.close().await?;
+    let content = Fingerprint::of(CONTENT);
+    let published = publish(destination, temporary, stem, content).await?;
     debug_assert_eq!(published, Published::Now, "a random name is not taken");
-    let mut chunks = destination.read(stem).await?;
-    let mut found = 0;
-    while let Some(chunk) = chunks.next().await {
-        found += chunk?.len() as u64;
-    }
-    if found == length {
-        return Ok(());
-    }
-    let cause = Cause::Length { expected: length, found };
-    Err(DestinationError::new("read back", stem, cause))
+    // Reads it back.
+    is_published(destination, stem, content).await.map(drop)
 }

@@ -5,6 +5,7 @@
 
 use super::contract::Destination;
 use super::error::{Cause, DestinationError, Kind, Result};
+use super::fingerprint::Fingerprint;
 
 const PUBLISH: &str = "publish";
 
@@ -17,48 +18,45 @@ pub enum Published {
     Already,
 }
 
-/// Renames `temporary`, a file that was confirmed with `length` bytes, to `final_name`.
+/// Renames `temporary`, a file that was confirmed with `content`, to `final_name`.
 ///
-/// A file of that length under the final name is ours, since a shipment is a pure function of its
-/// segments and its plan and the name carries the WAL's identity; a leftover temporary file is
-/// then removed. A file of another length is [`Kind::Conflict`] and both files stay untouched.
+/// A file under the final name is ours only if its content is: it is read, and a leftover temporary
+/// file is then removed. Any other file is [`Kind::Conflict`] and both files stay untouched.
 /// Neither file there is [`Kind::NotFound`]: the shipment has to be written again.
 ///
-/// Only a file whose writer never failed may be passed in: the length alone cannot tell.
+/// Only a file whose writer never failed may be passed in: its content is not read again.
 pub async fn publish(
     destination: &dyn Destination,
     temporary: &str,
     final_name: &str,
-    length: u64,
+    content: Fingerprint,
 ) -> Result<Published> {
-    if is_published(destination, final_name, length).await? {
-        destination.settle(final_name).await?;
+    if is_published(destination, final_name, content).await? {
         destination.delete(temporary).await?;
         return Ok(Published::Already);
     }
     // A file that can still grow must never get the final name.
     destination.settle(temporary).await?;
     match destination.length(temporary).await? {
-        Some(found) if found == length => {}
+        Some(found) if found == content.bytes => {}
         Some(found) => {
-            return Err(failure(temporary, Cause::Length { expected: length, found }));
+            let cause = Cause::Length { expected: content.bytes, found };
+            return Err(failure(temporary, cause));
         }
         None => return Err(failure(temporary, Cause::Missing)),
     }
-    let renamed = destination.rename(temporary, final_name).await;
-    if renamed.as_ref().is_err_and(|error| !may_have_happened(error)) {
-        return renamed.map(|()| Published::Now);
-    }
-    if is_published(destination, final_name, length).await? {
-        if renamed.is_err() {
-            destination.settle(final_name).await?;
+    match destination.rename(temporary, final_name).await {
+        // What was renamed is what was confirmed.
+        Ok(()) if has_length(destination, final_name, content).await? => Ok(Published::Now),
+        Ok(()) => Err(failure(final_name, Cause::Missing)),
+        Err(error) if !may_have_happened(&error) => Err(error),
+        Err(_) if is_published(destination, final_name, content).await? => {
             // If somebody else made the final file, ours is still there.
             destination.delete(temporary).await?;
+            Ok(Published::Now)
         }
-        return Ok(Published::Now);
+        Err(error) => Err(error),
     }
-    renamed?;
-    Err(failure(final_name, Cause::Missing))
 }
 
 /// Whether a failed rename may still have happened: its answer was lost, or another one that had
@@ -67,12 +65,37 @@ fn may_have_happened(error: &DestinationError) -> bool {
     matches!(error.kind(), Kind::Unknown | Kind::AlreadyExists | Kind::NotFound)
 }
 
-/// Whether the final name holds our file; another file there is a conflict.
-async fn is_published(destination: &dyn Destination, name: &str, expected: u64) -> Result<bool> {
+/// Whether the final name holds a file of this content, which is read. Its name is durable then.
+///
+/// # Errors
+/// [`Kind::Conflict`] if another file is there, and whatever the destination says.
+pub async fn is_published(
+    destination: &dyn Destination,
+    name: &str,
+    content: Fingerprint,
+) -> Result<bool> {
+    if !has_length(destination, name, content).await? {
+        return Ok(false);
+    }
+    // Whoever renamed it may not have come to make that durable.
+    destination.settle(name).await?;
+    let found = Fingerprint::read(destination, name).await?;
+    if found == content {
+        return Ok(true);
+    }
+    Err(failure(name, Cause::Stranger { expected: content, found }))
+}
+
+/// Whether there is a file, which must be as long as ours.
+async fn has_length(
+    destination: &dyn Destination,
+    name: &str,
+    content: Fingerprint,
+) -> Result<bool> {
     match destination.length(name).await? {
         None => Ok(false),
-        Some(found) if found == expected => Ok(true),
-        Some(found) => Err(failure(name, Cause::Conflict { expected, found })),
+        Some(found) if found == content.bytes => Ok(true),
+        Some(found) => Err(failure(name, Cause::Conflict { expected: content.bytes, found })),
     }
 }
 
@@ -88,7 +111,7 @@ mod tests {
     use async_trait::async_trait;
     use bytes::Bytes;
 
-    use super::super::{Chunks, CreateOptions, Entry, Options, Output, open};
+    use super::super::{Chunks, CreateOptions, Entries, Options, Output, open};
     use super::*;
 
     const DATA: Bytes = Bytes::from_static(b"data");
@@ -138,7 +161,7 @@ mod tests {
             self.inner.delete(path).await
         }
 
-        async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+        async fn list(&self, dir: &str) -> Result<Entries> {
             self.inner.list(dir).await
         }
 
@@ -165,9 +188,10 @@ mod tests {
         let inner = open(&uri, Options::default()).expect("a valid URI");
         write(&*inner, "/.a.1.tmp").await;
         let fateful = Fateful { inner: Arc::clone(&inner), fate };
-        let first = publish(&fateful, "/.a.1.tmp", "/a", 4).await;
+        let first = publish(&fateful, "/.a.1.tmp", "/a", Fingerprint::of(&DATA)).await;
         let left = inner.length("/.a.1.tmp").await.expect("look");
-        (first, left, publish(&*inner, "/.a.1.tmp", "/a", 4).await)
+        let second = publish(&*inner, "/.a.1.tmp", "/a", Fingerprint::of(&DATA)).await;
+        (first, left, second)
     }
 
     #[tokio::test]

@@ -1,12 +1,15 @@
 //! Why a shipment stopped, and what that means for the next attempt.
 
+use std::collections::BTreeSet;
+
 use sewer_wal::{SegmentName, WalError};
 use thiserror::Error;
 
 use crate::destination::{DestinationError, Kind};
-use crate::encode::EncodeError;
-use crate::journal::JournalError;
-use crate::plan::PlanError;
+use crate::metrics::FailureReport;
+use crate::plan::journal::JournalError;
+use crate::plan::{FileName, PlanError};
+use crate::ship::encode::EncodeError;
 
 /// Why a shipment stopped; it can be run again.
 #[derive(Debug, Error)]
@@ -44,6 +47,15 @@ pub enum ShipError {
         /// The names that are missing.
         missing: Vec<SegmentName>,
     },
+    /// The destination has events of the shipment in files of others.
+    #[error(
+        "the destination has some of its events already, in {}",
+        files.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Elsewhere {
+        /// The names of these files.
+        files: BTreeSet<FileName>,
+    },
     /// A task panicked.
     #[error("a task of the shipment ended unexpectedly: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -59,6 +71,7 @@ impl ShipError {
             Self::Journal(_) => "journal",
             Self::Length { .. } => "length",
             Self::Vanished { .. } => "vanished",
+            Self::Elsewhere { .. } => "elsewhere",
             Self::Task(_) => "task",
         }
     }
@@ -67,9 +80,16 @@ impl ShipError {
     pub fn needs_a_human(&self) -> bool {
         match self {
             Self::Destination(error) => error.needs_a_human(),
-            Self::Vanished { .. } => true,
+            // The second: a template or a time zone that no longer works.
+            Self::Vanished { .. } | Self::Encode(EncodeError::Plan(PlanError::Path(_))) => true,
             _ => false,
         }
+    }
+
+    /// The failure as it is shown.
+    pub fn failure(&self) -> FailureReport {
+        let (reason, needs_a_human) = (self.reason(), self.needs_a_human());
+        FailureReport { reason, needs_a_human, error: self.to_string() }
     }
 
     /// Whether a final name is taken by a file that is not ours.

@@ -34,6 +34,9 @@ pub const EXIT_FAILED: u8 = 1;
 /// Exit code: wrong usage or configuration.
 pub const EXIT_CONFIG: u8 = 2;
 
+/// Exit code: what was to be looked at is out of reach.
+pub const EXIT_OUT_OF_REACH: u8 = 3;
+
 /// Prints a line for whoever ran a command. Whoever has seen enough may close the pipe: that ends
 /// neither the work nor the program.
 #[macro_export]

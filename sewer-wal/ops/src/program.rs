@@ -96,12 +96,17 @@ pub fn configure<C: Configuration>(
 
 /// The exit code of work that was done or not, or that failed; then its error is printed.
 pub fn finish(name: &str, result: Result<bool, impl Display>) -> ExitCode {
+    finish_or(name, result, EXIT_FAILED)
+}
+
+/// The same, with another exit code for an error.
+pub fn finish_or(name: &str, result: Result<bool, impl Display>, on_error: u8) -> ExitCode {
     let code = match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => EXIT_FAILED.into(),
         Err(error) => {
             tell(name, &error);
-            EXIT_FAILED.into()
+            on_error.into()
         }
     };
     log_writer::flush();

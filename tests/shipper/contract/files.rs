@@ -1,7 +1,19 @@
 //! Whole files at a destination, in one line each.
 
 use bytes::Bytes;
-use sewer_shipper::destination::{CreateOptions, Destination, Output, Result};
+use sewer_shipper::destination::{CreateOptions, Destination, Entry, Fingerprint, Output, Result};
+
+/// Every entry of a directory.
+pub async fn list(destination: &dyn Destination, dir: &str) -> Result<Vec<Entry>> {
+    destination.list(dir).await?.all().await
+}
+
+/// Writes a whole file and returns what it is to be published with.
+pub async fn write(destination: &dyn Destination, path: &str, content: &[u8]) -> Fingerprint {
+    let length = put(destination, path, content).await.expect("write");
+    assert_eq!(length, content.len() as u64);
+    Fingerprint::of(content)
+}
 
 /// Writes a whole file in pieces and returns its confirmed length.
 pub async fn put(destination: &dyn Destination, path: &str, content: &[u8]) -> Result<u64> {
@@ -29,7 +41,7 @@ pub async fn get(destination: &dyn Destination, path: &str) -> Result<Vec<u8>> {
 
 /// The names in a directory, in order.
 pub async fn names(destination: &dyn Destination, dir: &str) -> Vec<String> {
-    let entries = destination.list(dir).await.expect("list");
+    let entries = list(destination, dir).await.expect("list");
     let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
     names.sort();
     names

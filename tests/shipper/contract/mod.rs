@@ -27,7 +27,8 @@ pub async fn all(open: &dyn Fn() -> Arc<dyn Destination>, base: &str) {
     publishing::another_file_under_the_final_name_is_a_conflict(&*destination, &of("conflict"))
         .await;
     publishing::nothing_to_publish_is_an_error(&*destination, &of("nothing")).await;
-    publishing::both_names_with_the_expected_length_are_published(&*destination, &of("both")).await;
+    publishing::both_names_with_the_expected_content_are_published(&*destination, &of("both"))
+        .await;
     publishing::a_file_of_another_length_is_not_published(&*destination, &of("short")).await;
     publishing::a_file_still_being_written_is_not_published(open, &of("open")).await;
     publishing::the_probe_leaves_nothing_behind(&*destination, &of("probe")).await;

@@ -10,12 +10,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use sewer_shipper::cat::cat;
-use sewer_shipper::codec::{CodecError, Compression};
+use sewer_shipper::hadoop::codec::{CodecError, Compression};
+use sewer_shipper::hadoop::sequence_file::Reader;
 use sewer_shipper::plan::Plan;
-use sewer_shipper::sequence_file::Reader;
+use sewer_shipper::record::rows::cat;
 use sewer_wal::reader::{Item, Kind};
-use sewer_wal::{Event, Footer, Identity, LsnRange, SegmentReader, WalError, WalId};
+use sewer_wal::{Event, Footer, Identity, Layout, LsnRange, SegmentReader, WalError, WalId};
 use tempfile::NamedTempFile;
 
 /// The most records of a file that are looked at.
@@ -155,16 +155,17 @@ pub fn codecs(bytes: &[u8]) {
     }
 }
 
-/// The journal takes a file of these bytes as a plan or names it in its error.
+/// The journal takes a file of these bytes as a plan or names it as damaged.
 pub fn journal(bytes: &[u8], name: &str) {
-    use sewer_shipper::journal::Journal;
+    use sewer_shipper::plan::journal::Journal;
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let journal = Journal::open(dir.path()).expect("a new journal");
-    let path = dir.path().join("shipments").join(name);
+    let layout = Layout::new(dir.path());
+    let journal = Journal::open(&layout).expect("a new journal");
+    let path = layout.shipments_dir().join(name);
     fs::write(&path, bytes).expect("write a plan");
-    match journal.load(&Identity::new(WalId(1))) {
-        Ok(plans) => assert!(plans.iter().all(|plan| plan.file_name() == name)),
-        Err(error) => assert!(error.to_string().contains(name), "{error}"),
-    }
+    let found = journal.load(&Identity::new(WalId(1))).expect("list");
+    assert_eq!(found.plans.len() + found.damaged.len(), 1);
+    assert!(found.plans.iter().all(|plan| plan.file_name() == name));
+    assert!(found.damaged.iter().all(|plan| plan.to_string().contains(name)));
     assert!(path.exists(), "looking deletes nothing");
 }

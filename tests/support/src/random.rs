@@ -48,10 +48,27 @@ impl Random {
         u8::try_from(self.below(256)).expect("below 256")
     }
 
+    /// So many bytes.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        (0..length).map(|_| self.byte()).collect()
+    }
+
+    /// A place in something of that length, which is not 0.
+    pub fn place(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("below a usize")
+    }
+
+    /// Changes one to three bits.
+    pub fn flip(&mut self, bytes: &mut [u8]) {
+        for _ in 0..=self.below(3) {
+            let place = self.place(bytes.len());
+            bytes[place] ^= 1 << self.below(8);
+        }
+    }
+
     /// One of a few.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let place = self.below(from.len() as u64);
-        &from[usize::try_from(place).expect("below a usize")]
+        &from[self.place(from.len())]
     }
 
     /// A time between two bounds.

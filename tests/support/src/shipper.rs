@@ -20,6 +20,12 @@ const STOP_WAIT: Duration = Duration::from_secs(30);
 /// How long `--replay`, `--check` or `--cat` may take.
 const COMMAND_WAIT: Duration = Duration::from_mins(3);
 
+/// Whether a file beside the plans is none.
+fn is_note(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    ["host.json", "partitions.json", "reserve"].contains(&&*name)
+}
+
 /// A shipper that can be killed and started again.
 #[derive(Debug)]
 pub struct Shipper {
@@ -70,6 +76,11 @@ impl Shipper {
     /// Further environment variables for its next start or run.
     pub fn set_environment(&mut self, variables: &[(String, String)]) {
         self.environment = variables.to_vec();
+    }
+
+    /// A further setting for its next start or run.
+    pub fn set(&mut self, set: &str) {
+        self.sets.push(set.to_owned());
     }
 
     /// The arguments that it is started with.
@@ -147,12 +158,13 @@ impl Shipper {
     /// # Panics
     /// If the directories cannot be listed.
     pub fn left(&self) -> Vec<PathBuf> {
-        ["wal/sealed", "wal/quarantine", "shipper/shipments"]
+        ["wal/sealed", "wal/quarantine", "wal/shipments"]
             .iter()
             .map(|dir| self.directory.join(dir))
             .filter(|dir| dir.exists())
             .flat_map(|dir| fs::read_dir(dir).expect("list a directory of a daemon"))
             .map(|entry| entry.expect("list a directory of a daemon").path())
+            .filter(|path| !is_note(path))
             .collect()
     }
 }

@@ -18,6 +18,7 @@ mod cause;
 mod classify;
 mod configuration;
 mod kerberos;
+mod list;
 mod namenodes;
 mod output;
 mod reach;
@@ -36,11 +37,11 @@ use hdfs_native::{Client, HdfsError, WriteOptions};
 
 use self::cause::{HdfsCause, Told};
 use self::configuration::{Configuration, ConfigurationError};
+use self::list::Listing;
 use self::output::HdfsOutput;
 use self::session::{Session, Sessions};
-use super::contract::{
-    Chunks, CreateOptions, Destination, Entry, LIST_ENTRIES_MAX, Lowered, Output,
-};
+use super::contract::{Chunks, CreateOptions, Destination, Lowered, Output};
+use super::entries::Entries;
 use super::error::{CREATE, Cause, DestinationError, Kind, Result};
 use super::options::Options;
 use super::uri::{Address, check};
@@ -215,29 +216,25 @@ impl Destination for HdfsDestination {
             .await
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, dir: &str) -> Result<Entries> {
         let place = self.place("list", dir)?;
-        let target = place.clone();
-        let listed = self.call("list", dir, move |client| async move {
-            let names = client.list_status_iter(&target, false);
-            let mut found = Vec::new();
-            while found.len() <= LIST_ENTRIES_MAX
-                && let Some(status) = names.next().await
-            {
-                found.push(status?);
-            }
-            Ok(found)
+        let session = self.session("list", dir).await?;
+        let names = session.client().list_status_iter(&place, false);
+        let begun = session.run(self.options.rpc_timeout, async move {
+            let first = names.next().await.transpose()?;
+            Ok((first, names))
         });
-        let found = match listed.await {
-            Ok(found) => found,
-            Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
+        let (first, names) = match begun.await {
+            Ok(begun) => begun,
+            Err(cause) => {
+                let error = self.failed("list", dir, &session, cause);
+                let is_missing = error.kind() == Kind::NotFound;
+                return if is_missing { Ok(Entries::channel(None).1) } else { Err(error) };
+            }
         };
-        if found.len() > LIST_ENTRIES_MAX {
-            let cause = Cause::TooManyEntries { limit: LIST_ENTRIES_MAX };
-            return Err(DestinationError::new("list", dir, cause));
-        }
-        entries(dir, &place, found)
+        let sessions = Arc::clone(&self.sessions);
+        let (dir, limit) = (dir.to_owned(), self.options.rpc_timeout);
+        Ok(list::start(Listing { first, names, sessions, limit, dir, place }, session))
     }
 
     async fn read(&self, path: &str) -> Result<Chunks> {
@@ -278,22 +275,6 @@ impl Destination for HdfsDestination {
 fn lower(from: u32, min: u32) -> Option<Lowered> {
     let to = from.checked_sub(1)?;
     (to >= min.max(1)).then_some(Lowered { from, to })
-}
-
-/// The names of a listing. The server lists a file as itself, which is no directory.
-fn entries(dir: &str, place: &str, found: Vec<FileStatus>) -> Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(found.len());
-    for status in found {
-        let name = match status.path.rsplit_once('/') {
-            Some((_, name)) if status.path != place => name.to_owned(),
-            _ => {
-                let cause = Cause::Address("it is a file, not a directory");
-                return Err(DestinationError::new("list", dir, cause));
-            }
-        };
-        entries.push(Entry { name, length: status.length as u64, is_dir: status.isdir });
-    }
-    Ok(entries)
 }
 
 #[cfg(test)]

@@ -17,10 +17,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::contract::{
-    CHUNK_BYTES, CHUNKS_AHEAD_MAX, Chunks, CreateOptions, Destination, Entry, LIST_ENTRIES_MAX,
-    Output,
-};
+use super::contract::{CHUNK_BYTES, CHUNKS_AHEAD_MAX, Chunks, CreateOptions, Destination, Output};
+use super::entries::{Entries, Entry};
 use super::error::{CLOSE, Cause, DestinationError, Kind, Result, WRITE};
 use super::uri::{Address, check};
 
@@ -113,11 +111,16 @@ impl Destination for LocalDestination {
         Ok(absent_is_none(deleted)?.is_some())
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<Entry>> {
+    async fn list(&self, dir: &str) -> Result<Entries> {
         let place = self.place("list", dir)?;
-        let listed = self.run(move || list(&place)).await;
-        let listed = listed.map_err(|cause| DestinationError::new("list", dir, cause));
-        Ok(absent_is_none(listed)?.unwrap_or_default())
+        let opened = self.run(move || Ok(fs::read_dir(&place)?)).await;
+        let opened = opened.map_err(|cause| DestinationError::new("list", dir, cause));
+        let (sender, entries) = Entries::channel(None);
+        if let Some(names) = absent_is_none(opened)? {
+            let target = dir.to_owned();
+            tokio::task::spawn_blocking(move || send_entries(names, &target, &sender));
+        }
+        Ok(entries)
     }
 
     async fn read(&self, path: &str) -> Result<Chunks> {
@@ -221,24 +224,30 @@ fn file_length(path: &Path) -> std::result::Result<u64, Cause> {
     Ok(metadata.len())
 }
 
-fn list(dir: &Path) -> std::result::Result<Vec<Entry>, Cause> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            // Deleted or renamed since the directory was read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error.into()),
+/// Lists to the end, an error or the consumer's leaving, whichever is first.
+fn send_entries(names: fs::ReadDir, target: &str, sender: &mpsc::Sender<Result<Entry>>) {
+    for name in names {
+        let item = match name.and_then(|name| entry(&name)) {
+            Ok(None) => continue,
+            Ok(Some(entry)) => Ok(entry),
+            Err(error) => Err(DestinationError::new("list", target, error)),
         };
-        if entries.len() == LIST_ENTRIES_MAX {
-            return Err(Cause::TooManyEntries { limit: LIST_ENTRIES_MAX });
+        let last = item.is_err();
+        if sender.blocking_send(item).is_err() || last {
+            return;
         }
-        let is_dir = metadata.is_dir();
-        entries.push(Entry { name, length: if is_dir { 0 } else { metadata.len() }, is_dir });
     }
-    Ok(entries)
+}
+
+fn entry(found: &fs::DirEntry) -> io::Result<Option<Entry>> {
+    let Ok(name) = found.file_name().into_string() else { return Ok(None) };
+    match found.metadata() {
+        Ok(data) if data.is_dir() => Ok(Some(Entry { name, length: 0, is_dir: true })),
+        Ok(data) => Ok(Some(Entry { name, length: data.len(), is_dir: false })),
+        // Deleted or renamed since the directory was read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads to the end, an error or the consumer's leaving, whichever is first.

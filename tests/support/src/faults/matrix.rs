@@ -157,47 +157,30 @@ impl Matrix {
         options: &RigOptions,
         mut strike: impl FnMut(&mut Rig<'_>),
     ) {
+        let binary = self.binary.clone();
+        self.caught(hdfs, row, || run(&binary, hdfs, row, options, &mut strike));
+    }
+
+    /// Runs a row without a rig, if it is chosen. `strike` does all of it, the checks included, and
+    /// tells how long what followed the fault took.
+    pub fn row_alone(&mut self, hdfs: &Hdfs, row: &Row, mut strike: impl FnMut() -> Duration) {
+        self.caught(hdfs, row, || (0..row.strikes()).map(|_| strike()).collect());
+    }
+
+    fn caught(&mut self, hdfs: &Hdfs, row: &Row, run: impl FnOnce() -> Vec<Duration>) {
         if !row.is_chosen() {
             return;
         }
         println!("{}:", row.name());
         let begun = Instant::now();
         // The rows that follow tell more than one alone.
-        let run = AssertUnwindSafe(|| self.run(hdfs, row, options, &mut strike));
-        let result = catch_unwind(run).map_err(|panic| message(&*panic));
+        let result = catch_unwind(AssertUnwindSafe(run)).map_err(|panic| message(&*panic));
         println!("    {:?} in all", begun.elapsed());
         self.write(row, &result);
         if let Err(why) = result {
             self.failed.push(format!("{}: {why}", row.name()));
             hdfs.heal();
         }
-    }
-
-    fn run(
-        &self,
-        hdfs: &Hdfs,
-        row: &Row,
-        options: &RigOptions,
-        strike: &mut dyn FnMut(&mut Rig<'_>),
-    ) -> Vec<Duration> {
-        let mut rig = Rig::start(&self.binary, hdfs, options);
-        let before = rig.figures();
-        let mut recoveries = Vec::new();
-        for _ in 0..row.strikes() {
-            let begun = Instant::now();
-            strike(&mut rig);
-            let lasted = begun.elapsed();
-            let recovery = rig.recover(row.recovery);
-            println!("    lasted {lasted:?}, recovered {recovery:?} after its end");
-            recoveries.push(recovery);
-        }
-        let after = rig.check_figures(&before);
-        println!("    {before} before, {after} after");
-        if let Some(alarm) = rig.alarms().iter().find(|line| line.contains("reason=")) {
-            println!("    {alarm}");
-        }
-        rig.finish(row, row.strikes());
-        recoveries
     }
 
     /// One line of the table, in one write: other suites write to the same file.
@@ -237,4 +220,32 @@ impl Matrix {
 fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
+/// Strikes under load, as often as the row says; returns how long each recovery took.
+fn run(
+    binary: &str,
+    hdfs: &Hdfs,
+    row: &Row,
+    options: &RigOptions,
+    strike: &mut dyn FnMut(&mut Rig<'_>),
+) -> Vec<Duration> {
+    let mut rig = Rig::start(binary, hdfs, options);
+    let before = rig.figures();
+    let mut recoveries = Vec::new();
+    for _ in 0..row.strikes() {
+        let begun = Instant::now();
+        strike(&mut rig);
+        let lasted = begun.elapsed();
+        let recovery = rig.recover(row.recovery);
+        println!("    lasted {lasted:?}, recovered {recovery:?} after its end");
+        recoveries.push(recovery);
+    }
+    let after = rig.check_figures(&before);
+    println!("    {before} before, {after} after");
+    if let Some(alarm) = rig.alarms().iter().find(|line| line.contains("reason=")) {
+        println!("    {alarm}");
+    }
+    rig.finish(row, row.strikes());
+    recoveries
 }

@@ -1,0 +1,8 @@
+//! What `sewer-shipper` does when it is told to do one thing and end: a file for each.
+
+pub mod audit;
+pub mod cat;
+pub mod check;
+pub mod dry_run;
+mod overlay;
+pub mod replay;
