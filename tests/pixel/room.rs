@@ -32,24 +32,39 @@ fn used(pixel: &Pixel) -> Connection {
     connection
 }
 
-#[test]
-fn with_no_room_left_those_that_are_idle_for_longest_give_way() {
+/// Has all of a pixel's connections taken but one, by a request that is being sent, and sees that
+/// others get in.
+fn others_get_in(hoard: impl Fn(&Pixel) -> Connection) {
     let directory = tempfile::tempdir().unwrap();
     let mut pixel = Pixel::started(BINARY, directory.path(), &LIMITS);
     let mut busy = Connection::open(&pixel.address()).unwrap();
     busy.send(b"POST /busy HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbo").unwrap();
-    let hoarded: Vec<_> = (0..19).map(|_| used(&pixel)).collect();
+    let hoarded: Vec<_> = (0..19).map(|_| hoard(&pixel)).collect();
     assert!(eventually(PATIENCE, || pixel.metrics()[CONNECTIONS] >= 20.0));
-    // Each of these would wait for as long as the others may be idle.
+    // Each of these would wait for as long as the others may.
     for _ in 0..5 {
         used(&pixel);
     }
     let log = pixel.process().log();
-    assert!(log.contains("WARN") && log.contains("idle for longest give way"), "{log}");
+    assert!(log.contains("WARN") && log.contains("for a request give way"), "{log}");
     let gone = pixel.metrics()["sewer_pixel_connections_closed_total{reason=\"no_room\"}"];
     assert!((1.0..=5.0).contains(&gone), "{gone} have given way");
     assert_eq!(busy.request(b"dy").unwrap().status, 204, "one that is used never does");
     drop(hoarded);
+}
+
+#[test]
+fn with_no_room_left_those_that_are_idle_for_longest_give_way() {
+    others_get_in(used);
+}
+
+#[test]
+fn with_no_room_left_those_that_have_sent_half_a_head_give_way() {
+    others_get_in(|pixel| {
+        let mut half = Connection::open(&pixel.address()).unwrap();
+        half.send(b"GET /half HTTP/1.1\r\n").unwrap();
+        half
+    });
 }
 
 #[test]

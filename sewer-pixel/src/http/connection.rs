@@ -122,16 +122,24 @@ impl Connection {
         self.close_after(limit + tick, now, end)
     }
 
-    /// Since when it has waited for a request; `None` if it does not, or is being closed.
-    pub(super) fn quiet_since(&self) -> Option<Instant> {
-        let is_quiet = matches!(self.phase.get(), Phase::Opening | Phase::Idle);
-        (is_quiet && self.end.get().is_none()).then(|| self.since.get())
-    }
-
     /// Ends it if it waits for a request and has done so for that long; returns why, the first
     /// time.
     pub(super) fn check_quiet(&self, now: Instant, grace: Duration) -> Option<End> {
-        self.quiet_since()?;
+        let is_idle = matches!(self.phase.get(), Phase::Opening | Phase::Idle);
+        if is_idle { self.close_after(grace, now, End::Idle) } else { None }
+    }
+
+    /// Since when it has waited for a request or for the rest of its head; `None` if it does not,
+    /// or is being closed.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let waits = matches!(self.phase.get(), Phase::Opening | Phase::Idle | Phase::Head);
+        (waits && self.end.get().is_none()).then(|| self.since.get())
+    }
+
+    /// Ends it, so that another can have its place, if it has waited for that long; returns why,
+    /// the first time.
+    pub(super) fn give_way(&self, now: Instant, grace: Duration) -> Option<End> {
+        self.waits_since()?;
         self.close_after(grace, now, End::Idle)
     }
 
@@ -220,6 +228,27 @@ mod tests {
             assert_eq!(connection.check_quiet(start, grace), None, "{phase:?}");
             let end = connection.check_quiet(start + grace, grace);
             assert_eq!(end.is_some(), is_quiet, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_has_not_sent_a_whole_head_gives_way() {
+        let (start, grace) = (Instant::now(), Duration::from_secs(1));
+        for (phase, waits) in [
+            (Phase::Opening, true),
+            (Phase::Idle, true),
+            (Phase::Head, true),
+            (Phase::Body, false),
+            (Phase::Answering, false),
+            (Phase::Sending, false),
+        ] {
+            let connection = Connection::new(start);
+            connection.enter(phase, start);
+            assert_eq!(connection.waits_since(), waits.then_some(start), "{phase:?}");
+            assert_eq!(connection.give_way(start, grace), None, "{phase:?}");
+            let end = connection.give_way(start + grace, grace);
+            assert_eq!(end, waits.then_some(End::Idle), "{phase:?}, and without an answer");
+            assert_eq!(connection.give_way(start + grace, grace), None, "{phase:?}: told once");
         }
     }
 }

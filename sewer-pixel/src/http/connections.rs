@@ -1,8 +1,8 @@
 //! The connections of one worker, and the clock that their limits in time go by.
 //!
 //! One timer serves all of them: at each tick every connection is looked at, and closed if its time
-//! is over. When there is no room for another, those that have been idle for longest give way: who
-//! opens many and uses none keeps nobody out.
+//! is over. When there is no room for another, those that have waited for longest for a request, or
+//! for the rest of its head, give way: who opens many and uses none keeps nobody out.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
@@ -95,7 +95,7 @@ impl Connections {
         self.count_max.saturating_sub(self.list.borrow().len())
     }
 
-    /// Closes those that have been idle for longest, and waits a moment for the room.
+    /// Closes those that have waited for longest for a head, and waits a moment for the room.
     pub(super) async fn make_room(&self) {
         let closed = self.closed.notified();
         self.give_way();
@@ -105,11 +105,11 @@ impl Connections {
 
     fn give_way(&self) {
         let list = self.list.borrow();
-        let quiet = list.iter().filter_map(|one| Some((one.quiet_since()?, one)));
-        let mut quiet: Vec<_> = quiet.collect();
-        quiet.sort_unstable_by_key(|(since, _)| *since);
-        for (_, connection) in quiet.iter().take((self.count_max / GIVE_WAY).clamp(1, GIVE_WAY)) {
-            if connection.check_quiet(self.now(), GRACE).is_some() {
+        let waiting = list.iter().filter_map(|one| Some((one.waits_since()?, one)));
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable_by_key(|(since, _)| *since);
+        for (_, connection) in waiting.iter().take((self.count_max / GIVE_WAY).clamp(1, GIVE_WAY)) {
+            if connection.give_way(self.now(), GRACE).is_some() {
                 self.metrics.closed("no_room");
             }
         }

@@ -52,8 +52,8 @@ impl Refusals {
         if let Some(before) = self.count("no_room", Instant::now()) {
             tracing::warn!(
                 before,
-                "a worker has as many connections as it may; those idle for longest give way \
-                 (pixel.max_connections, and the limit of open files)"
+                "a worker has as many connections as it may; those that have waited for longest \
+                 for a request give way (pixel.max_connections, and the limit of open files)"
             );
         }
     }
