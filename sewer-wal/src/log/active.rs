@@ -4,9 +4,12 @@
 //! so that no commit writes to a block that holds what is acknowledged. A log is appended to by one
 //! thread, and never reopened. After an error it is not touched again.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+use nix::fcntl::posix_fallocate;
 
 use super::direct::is_refused;
 use super::summary::LogSummary;
@@ -18,7 +21,7 @@ use crate::event::widen;
 use crate::format::batch::{BatchPlace, flags_of, length_in};
 use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::{COMPACT_START, Descriptor, Form, LogHeader};
-use crate::format::{LOG_START, Salt};
+use crate::format::{BLOCK, LOG_START, Salt};
 use crate::identity::Identity;
 use crate::layout::Layout;
 use crate::lock;
@@ -33,12 +36,13 @@ const PADDING_COUNTED_MAX: u64 = 64 << 10;
 pub(crate) struct ActiveLog {
     path: PathBuf,
     header: LogHeader,
-    salt: Salt,
     writer: Writer,
     /// Device and inode, to notice that the file is no longer where it was made.
     file: (u64, u64),
     /// The bytes written, the header included.
     bytes: u64,
+    /// The bytes that the disk has for it.
+    room: u64,
     /// The bytes that its batches take without padding.
     compact_bytes: u64,
     last_entry_id: u64,
@@ -82,10 +86,10 @@ impl ActiveLog {
         Ok(Self {
             path,
             header,
-            salt,
             writer,
             file: (data.dev(), data.ino()),
             bytes: LOG_START as u64,
+            room,
             compact_bytes: 0,
             last_entry_id: 1,
             range: None,
@@ -104,9 +108,12 @@ impl ActiveLog {
         let id = self.last_entry_id + 1;
         let base = self.range.map_or(first, |range| range.first);
         let flags = flags_of(batch.events());
-        let place = BatchPlace { salt: self.salt, offset: self.bytes, base, first, id, flags };
-        let written = self.writer.append(place, batch).context("append to", &self.path)?;
+        let descriptor = self.header.descriptor.expect("given when it was made");
+        let offset = self.bytes;
+        let place = BatchPlace { salt: descriptor.salt, offset, base, first, id, flags };
         let length = length_in(Form::Log, unpadded) as u64;
+        self.grow(self.bytes + length + FOOTER_BYTES as u64)?;
+        let written = self.writer.append(place, batch).context("append to", &self.path)?;
         self.last_entry_id = id;
         self.bytes += length;
         self.compact_bytes += unpadded as u64;
@@ -120,6 +127,21 @@ impl ActiveLog {
         self.range.get_or_insert(range).end = range.end;
         if let Some(timestamps) = batch.timestamps() {
             widen(&mut self.timestamps, timestamps);
+        }
+        Ok(())
+    }
+
+    /// Takes what it lacks of so many bytes from the disk: behind every batch there is a block for
+    /// the footer already, so that a full disk keeps no log from being sealed.
+    fn grow(&mut self, bytes: u64) -> Result<(), WalError> {
+        if bytes > self.room {
+            let bytes = bytes.next_multiple_of(BLOCK as u64);
+            let file = OpenOptions::new().write(true).open(&self.path);
+            let file = file.context("open", &self.path)?;
+            let (from, more) = (self.room.cast_signed(), (bytes - self.room).cast_signed());
+            let grown = posix_fallocate(&file, from, more).map_err(io::Error::from);
+            grown.context("grow", &self.path)?;
+            self.room = bytes;
         }
         Ok(())
     }
