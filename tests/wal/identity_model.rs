@@ -148,13 +148,13 @@ impl Model {
         let Ok(mut id) = fs::read(&path) else { return "no ID to damage".into() };
         match random.below(3) {
             0 => fs::remove_file(&path).unwrap(),
-            1 => {
+            1 if !id.is_empty() => {
                 let bit = usize::try_from(random.below(id.len() as u64 * 8)).unwrap();
                 id[bit / 8] ^= 1 << (bit % 8);
                 fs::write(&path, id).unwrap();
             }
             _ => {
-                id.truncate(usize::try_from(random.below(id.len() as u64)).unwrap());
+                id.truncate(usize::try_from(random.below(id.len() as u64 + 1)).unwrap());
                 fs::write(&path, id).unwrap();
             }
         }
