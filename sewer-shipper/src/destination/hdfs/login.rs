@@ -25,7 +25,7 @@ impl Login {
         match (cause, self) {
             // The client does not hand on what a NameNode says while it refuses a connection.
             (HdfsCause::Client(HdfsError::IOError(error)), _)
-                if !connected && error.kind() == io::ErrorKind::ConnectionAborted =>
+                if !connected && was_ended(&error) =>
             {
                 Failure::Closed.into()
             }
@@ -33,6 +33,18 @@ impl Login {
             (cause, Self::Kerberos(configured)) => explain(configured.as_ref(), cause, connected),
         }
     }
+}
+
+/// Whether the other side ended a connection: which error that is depends on who of the two was
+/// faster.
+fn was_ended(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn explain(configured: Option<&Kerberos>, cause: HdfsCause, connected: bool) -> HdfsCause {
@@ -70,6 +82,10 @@ mod tests {
             || HdfsCause::from(HdfsError::IOError(io::ErrorKind::ConnectionAborted.into()));
         assert!(matches!(Login::Simple.explain(aborted(), false), HdfsCause::Kerberos(_)));
         assert!(matches!(Login::Simple.explain(aborted(), true), HdfsCause::Client(_)));
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::UnexpectedEof] {
+            let ended = HdfsCause::from(HdfsError::IOError(kind.into()));
+            assert!(matches!(Login::Simple.explain(ended, false), HdfsCause::Kerberos(_)));
+        }
         let late = || HdfsCause::TimedOut { limit: Duration::from_secs(1) };
         assert!(matches!(Login::Simple.explain(late(), false), HdfsCause::TimedOut { .. }));
         let kerberos = Login::Kerberos(None);
