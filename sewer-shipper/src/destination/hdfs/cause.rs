@@ -131,7 +131,10 @@ fn advice(cause: &HdfsCause) -> &'static str {
             "; see whether it is well and this node can reach it. The limits are \
              `hdfs.rpc_timeout` and `hdfs.data_timeout`"
         }
-        "connection" => "; see whether it runs, and whether this node can reach it",
+        // An ended connection says already where to look.
+        "connection" if !matches!(cause, HdfsCause::Kerberos(_)) => {
+            "; see whether it runs, and whether this node can reach it"
+        }
         "safe_mode" => {
             "; it leaves safe mode by itself once enough DataNodes have reported, or by \
              hdfs dfsadmin -safemode leave"
