@@ -1,7 +1,6 @@
 //! Why a call to HDFS failed, in the words of an operator.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +29,8 @@ pub(super) enum HdfsCause {
     Runtime(#[source] io::Error),
     #[error("lease recovery has not ended within {limit:?}")]
     LeaseHeld { limit: Duration },
-    #[error("the directory of Hadoop's configuration, {} ({named_by}): {error}", dir.display())]
-    Directory { dir: PathBuf, named_by: &'static str, error: io::Error },
     #[error("Hadoop's configuration: {0}")]
     Configuration(#[from] ConfigurationError),
-    #[error("Hadoop's configuration: {0}")]
-    Undefined(String),
     /// A file in an encryption zone, whose key cannot be had.
     #[error("it is in an encryption zone, and {problem}")]
     Zone { problem: String, needs_a_human: bool },
@@ -56,9 +51,7 @@ impl Backend for HdfsCause {
             Self::TaskDied(_) => (Kind::Unknown, "client_died"),
             Self::Runtime(_) => (Kind::Transient, "io"),
             Self::LeaseHeld { .. } => (Kind::Transient, "lease"),
-            Self::Directory { .. } | Self::Configuration(_) | Self::Undefined(_) => {
-                (Kind::Stuck, "configuration")
-            }
+            Self::Configuration(_) => (Kind::Stuck, "configuration"),
             Self::Zone { needs_a_human: true, .. } => (Kind::Stuck, "encryption_zone"),
             Self::Zone { needs_a_human: false, .. } => (Kind::Transient, "encryption_zone"),
         }
@@ -138,7 +131,10 @@ fn advice(cause: &HdfsCause) -> &'static str {
             "; see whether it is well and this node can reach it. The limits are \
              `hdfs.rpc_timeout` and `hdfs.data_timeout`"
         }
-        "connection" => "; see whether it runs, and whether this node can reach it",
+        // An ended connection says already where to look.
+        "connection" if !matches!(cause, HdfsCause::Kerberos(_)) => {
+            "; see whether it runs, and whether this node can reach it"
+        }
         "safe_mode" => {
             "; it leaves safe mode by itself once enough DataNodes have reported, or by \
              hdfs dfsadmin -safemode leave"

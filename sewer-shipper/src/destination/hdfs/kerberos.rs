@@ -19,10 +19,9 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hdfs_native::{ClientBuilder, HdfsError};
+use hdfs_native::ClientBuilder;
 use thiserror::Error;
 
-use super::cause::HdfsCause;
 use crate::destination::error::Kind;
 use crate::destination::options::Kerberos;
 
@@ -101,59 +100,11 @@ impl Failure {
     }
 }
 
-/// How a session logs in.
-#[derive(Clone, Debug)]
-pub(super) enum Login {
-    /// Not at all: the `NameNode` believes the name it is told.
-    Simple,
-    /// As configured here, or by the ticket cache that libkrb5 finds.
-    Kerberos(Option<Kerberos>),
-}
-
-impl Login {
-    /// What a failed call means; `connected`: a `NameNode` has answered before.
-    pub(super) fn explain(&self, cause: HdfsCause, connected: bool) -> HdfsCause {
-        match (cause, self) {
-            // The client does not hand on what a NameNode says while it refuses a connection.
-            (HdfsCause::Client(HdfsError::IOError(error)), _)
-                if !connected && error.kind() == io::ErrorKind::ConnectionAborted =>
-            {
-                Failure::Closed.into()
-            }
-            (cause, Self::Simple) => cause,
-            (cause, Self::Kerberos(configured)) => explain(configured.as_ref(), cause, connected),
-        }
-    }
-}
-
-fn explain(configured: Option<&Kerberos>, cause: HdfsCause, connected: bool) -> HdfsCause {
-    match cause {
-        HdfsCause::Client(HdfsError::GSSAPIError(_, minor, text)) => {
-            gssapi(configured, minor.wrapping_sub(KRB5_BASE), &text).into()
-        }
-        HdfsCause::Client(HdfsError::FatalRPCError(class, text)) if class == SASL_EXCEPTION => {
-            Failure::Login {
-                text: format!("the NameNode refused the login: {text}"),
-                advice: "its log says why: its own keytab, its clock, or its krb5.conf",
-                kind: Kind::Stuck,
-            }
-            .into()
-        }
-        // Besides, the client says this of a close only, and nothing is closed before it is
-        // created.
-        HdfsCause::Client(HdfsError::OperationFailed(_)) if !connected => Failure::NoLibrary.into(),
-        HdfsCause::TimedOut { limit } if !connected => Failure::NoAnswer { limit }.into(),
-        other => other,
-    }
-}
-
-const SASL_EXCEPTION: &str = "javax.security.sasl.SaslException";
-
 /// The first number of libkrb5's table of errors.
-const KRB5_BASE: u32 = 0x96c7_3a00;
+pub(super) const KRB5_BASE: u32 = 0x96c7_3a00;
 
 /// What helps, by the number of the error in libkrb5's table.
-fn gssapi(configured: Option<&Kerberos>, code: u32, text: &str) -> Failure {
+pub(super) fn gssapi(configured: Option<&Kerberos>, code: u32, text: &str) -> Failure {
     let (kind, advice) = match code {
         // No ticket, no key. With a keytab that has the key, libkrb5 would say what the KDC said.
         141 | 181 | 195 if let Some((path, principal)) = keytab(configured) => {
@@ -205,7 +156,6 @@ fn essence(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::error::Backend as _;
 
     fn with(keytab: Option<&str>, cache: Option<&str>) -> Kerberos {
         Kerberos {
@@ -243,18 +193,5 @@ mod tests {
         let text = "Unspecified GSS failure.  Minor code may provide more information: Clock skew";
         assert_eq!(essence(text), "Clock skew");
         assert_eq!(essence("other"), "other");
-    }
-
-    #[test]
-    fn a_connection_is_explained_only_until_it_has_worked() {
-        let aborted =
-            || HdfsCause::from(HdfsError::IOError(io::ErrorKind::ConnectionAborted.into()));
-        assert!(matches!(Login::Simple.explain(aborted(), false), HdfsCause::Kerberos(_)));
-        assert!(matches!(Login::Simple.explain(aborted(), true), HdfsCause::Client(_)));
-        let late = || HdfsCause::TimedOut { limit: Duration::from_secs(1) };
-        assert!(matches!(Login::Simple.explain(late(), false), HdfsCause::TimedOut { .. }));
-        let kerberos = Login::Kerberos(None);
-        assert!(kerberos.explain(late(), false).timed_out().is_some());
-        assert!(matches!(kerberos.explain(late(), true), HdfsCause::TimedOut { .. }));
     }
 }

@@ -7,7 +7,7 @@
 //! - [`session`]: a client and its runtime, thrown away together after a failure; every call runs
 //!   there, under a limit;
 //! - [`output`]: a writer that no failure survives, and a close that looks at the length;
-//! - [`kerberos`]: who to be in a secured cluster, and what a failed login means;
+//! - [`kerberos`]: who to be in a secured cluster; [`login`]: what a failed login means;
 //! - [`configuration`]: the operator's Hadoop configuration, read as Hadoop reads it;
 //! - [`site`]: the settings of a client by it; [`namenodes`]: who is asked;
 //! - [`reach`]: why nobody could be talked to;
@@ -19,6 +19,7 @@ mod classify;
 mod configuration;
 mod kerberos;
 mod list;
+mod login;
 mod namenodes;
 mod output;
 mod reach;

@@ -5,8 +5,7 @@
 
 use std::fmt;
 
-use super::cause::HdfsCause;
-use super::configuration::Configuration;
+use super::configuration::{Configuration, ConfigurationError};
 use crate::destination::uri::host_and_port;
 
 /// Ids of the `NameNodes` of a name service, with its name behind it.
@@ -45,7 +44,7 @@ impl Namenodes {
         authority: &str,
         configuration: &Configuration,
         rotation: usize,
-    ) -> Result<Self, HdfsCause> {
+    ) -> Result<Self, ConfigurationError> {
         let one = |address: String, is_guess| {
             let nodes = vec![Namenode { id: None, address }];
             let authority = authority.to_owned();
@@ -65,7 +64,7 @@ impl Namenodes {
         }
         if list(configuration.trimmed(SERVICES)?.as_deref()).iter().any(|name| name == authority) {
             let file = file_of(configuration, SERVICES);
-            return Err(HdfsCause::Undefined(format!(
+            return Err(ConfigurationError::Undefined(format!(
                 "{SERVICES} in {file} has the name service {authority}, but neither {ids} with \
                  the ids of its NameNodes nor {of_service} is there: define it in hdfs-site.xml"
             )));
@@ -79,7 +78,7 @@ impl Namenodes {
         ids: Vec<String>,
         configuration: &Configuration,
         rotation: usize,
-    ) -> Result<Self, HdfsCause> {
+    ) -> Result<Self, ConfigurationError> {
         let mut nodes = Vec::new();
         let mut without_address = Vec::new();
         for id in ids {
@@ -90,7 +89,7 @@ impl Namenodes {
         }
         let first = rotation.checked_rem(nodes.len()).ok_or_else(|| {
             let file = file_of(configuration, key);
-            HdfsCause::Undefined(format!(
+            ConfigurationError::Undefined(format!(
                 "{key} in {file} has NameNodes, but {RPC_ADDRESS}.{authority}.{} is not there: \
                  set it to host:port",
                 without_address.join(&format!(" or {RPC_ADDRESS}.{authority}."))
@@ -151,7 +150,7 @@ impl fmt::Display for Namenodes {
 }
 
 /// An address in the configuration, with its port.
-fn address(configuration: &Configuration, key: &str) -> Result<Option<String>, HdfsCause> {
+fn address(configuration: &Configuration, key: &str) -> Result<Option<String>, ConfigurationError> {
     let Some(value) = configuration.trimmed(key)?.filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
@@ -163,7 +162,7 @@ fn address(configuration: &Configuration, key: &str) -> Result<Option<String>, H
         Some((host, None)) => Ok(Some(format!("{host}:{PORT}"))),
         None => {
             let file = file_of(configuration, key);
-            Err(HdfsCause::Undefined(format!("{key} in {file} is no host:port: {value}")))
+            Err(ConfigurationError::Undefined(format!("{key} in {file} is no host:port: {value}")))
         }
     }
 }

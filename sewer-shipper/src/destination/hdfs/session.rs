@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::cause::{HdfsCause, Told};
-use super::kerberos::{self, Login};
+use super::kerberos;
+use super::login::Login;
 use super::namenodes::Namenodes;
 use super::reach::Findings;
 use super::site::{Connection, Site};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use hdfs_native::HdfsError;
 
 use super::cause::HdfsCause;
-use super::configuration::{Configuration, trim};
+use super::configuration::{Configuration, ConfigurationError, trim};
 use super::namenodes::{IDS, Namenodes, RPC_ADDRESS};
 use crate::destination::uri::{Address, Scheme};
 
@@ -49,7 +49,7 @@ pub(super) struct Connection {
 impl Site {
     /// Reads the files of a directory, by default the one Hadoop's environment names. A missing
     /// file says nothing; a directory that was asked for and is missing is an error.
-    pub(super) fn read(dir: Option<&Path>) -> Result<Self, HdfsCause> {
+    pub(super) fn read(dir: Option<&Path>) -> Result<Self, ConfigurationError> {
         let named = |variable| env::var_os(variable).filter(|value| !value.is_empty());
         let (dir, named_by) = match (dir, named("HADOOP_CONF_DIR"), named("HADOOP_HOME")) {
             (Some(dir), ..) => (dir.to_owned(), "key `destination.hadoop_conf_dir`"),
@@ -64,7 +64,7 @@ impl Site {
         // These must not look like the errors of a call: a missing directory here is not a file
         // that is absent there.
         if let Err(error) = fs::read_dir(&dir) {
-            return Err(HdfsCause::Directory { dir, named_by, error });
+            return Err(ConfigurationError::Directory { dir, named_by, error });
         }
         let configuration = Configuration::read(&dir)?;
         let replication = configuration.trimmed(REPLICATION)?.and_then(|value| value.parse().ok());
@@ -101,7 +101,7 @@ impl Site {
         address: &Address,
         data_timeout: Duration,
         rotation: usize,
-    ) -> Result<Connection, HdfsCause> {
+    ) -> Result<Connection, ConfigurationError> {
         let all = self.configuration.all()?;
         let mut settings: BTreeMap<String, String> =
             all.into_iter().map(|(name, value)| (name, trim(&value).to_owned())).collect();
@@ -144,10 +144,10 @@ impl Site {
         table: &str,
         settings: &mut BTreeMap<String, String>,
         rotation: usize,
-    ) -> Result<Vec<Namenodes>, HdfsCause> {
+    ) -> Result<Vec<Namenodes>, ConfigurationError> {
         let prefix = format!("{MOUNT_TABLE}.{table}.");
         let place = self.place();
-        let undefined = |problem: String| Err(HdfsCause::Undefined(problem));
+        let undefined = |problem: String| Err(ConfigurationError::Undefined(problem));
         let mut namenodes: Vec<Namenodes> = Vec::new();
         for (name, target) in settings.iter_mut().filter(|(name, _)| name.starts_with(&prefix)) {
             let kind = &name[prefix.len()..];
@@ -205,7 +205,10 @@ impl Site {
         match error {
             HdfsError::OperationFailed(text) => {
                 let server = self.key_server().unwrap_or_default();
-                HdfsCause::Undefined(format!("{KEY_PROVIDER} is {server}, of no use here: {text}"))
+                ConfigurationError::Undefined(format!(
+                    "{KEY_PROVIDER} is {server}, of no use here: {text}"
+                ))
+                .into()
             }
             other => other.into(),
         }
@@ -290,7 +293,11 @@ mod tests {
         format!("<property><name>{name}</name><value>{value}</value></property>")
     }
 
-    fn connection(site: &Site, uri: &str, rotation: usize) -> Result<Connection, HdfsCause> {
+    fn connection(
+        site: &Site,
+        uri: &str,
+        rotation: usize,
+    ) -> Result<Connection, ConfigurationError> {
         site.connection(&parse(uri).expect("a valid URI"), LIMIT, rotation)
     }
 

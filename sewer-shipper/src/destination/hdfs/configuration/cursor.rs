@@ -81,3 +81,8 @@ pub(super) fn with_characters(text: &str) -> String {
     out.push_str(rest);
     out
 }
+
+/// Without blanks and control characters around it, as Java trims.
+pub(in crate::destination::hdfs) fn trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
+use super::cursor::trim;
+use super::entities;
+use super::error::{ConfigurationError, Refusal};
 use super::tree::Tree;
-use super::{ConfigurationError, Refusal, entities, trim};
 
 /// How deep a document may be within others.
 const DEPTH_MAX: usize = 16;

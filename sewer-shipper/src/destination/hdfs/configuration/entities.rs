@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::cursor::{Cursor, with_characters};
+use super::error::{ConfigurationError, Refusal};
 use super::tree::Tree;
-use super::{ConfigurationError, Refusal};
 
 /// The most that a document may have once its entities are in their places.
 const BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -7,7 +7,7 @@
 //! - [`document`]: a document's properties, those that it includes in their place
 //! - here: properties of several files, of which a later one overrides an earlier one, unless that
 //!   is final; and old names, which [`deprecated`] knows
-//! - [`expand`]: `${…}` in values, when they are asked for
+//! - [`expand`]: `${…}` in values, when they are asked for; [`error`]: why all that is not possible
 //!
 //! A test holds all of it to Hadoop's class. Not read, on purpose: Hadoop's own defaults
 //! (`core-default.xml`), and whatever lies outside of the directory or on another machine. Bounded:
@@ -17,14 +17,15 @@ mod cursor;
 mod deprecated;
 mod document;
 mod entities;
+mod error;
 mod expand;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::{Path, PathBuf};
 
-use thiserror::Error;
+pub(super) use self::cursor::trim;
+pub(super) use self::error::ConfigurationError;
 
 use self::document::Item;
 use self::tree::Tree;
@@ -34,40 +35,6 @@ const FILES: [&str; 2] = ["core-site.xml", "hdfs-site.xml"];
 
 /// The most that all values together may have once they are expanded.
 const EXPANDED_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Why a configuration cannot be read, or a property of it.
-#[derive(Debug, Error)]
-pub(in crate::destination) enum ConfigurationError {
-    #[error("{}: {error}", file.display())]
-    Unreadable { file: PathBuf, error: io::Error },
-    #[error("{}: it is no XML: {error}", file.display())]
-    Xml { file: PathBuf, error: roxmltree::Error },
-    #[error("{}: its encoding {encoding} is not known; save it as UTF-8", file.display())]
-    Encoding { file: PathBuf, encoding: String },
-    #[error("{}: {problem}", file.display())]
-    DocumentType { file: PathBuf, problem: String },
-    #[error("{} refers to {reference}: {why}", file.display())]
-    Reference { file: PathBuf, reference: String, why: Refusal },
-    #[error("{}: {what} comes to more than {limit} bytes", file.display())]
-    TooLarge { file: PathBuf, what: &'static str, limit: usize },
-    #[error("{}: the value of {name} refers to other properties without end", file.display())]
-    Endless { file: PathBuf, name: String },
-}
-
-/// Why what a file refers to is not read.
-#[derive(Debug, Error)]
-pub(in crate::destination) enum Refusal {
-    #[error("there is no such file")]
-    Missing,
-    #[error(transparent)]
-    Unreadable(io::Error),
-    #[error("it is outside of the directory of the configuration; copy it there")]
-    Outside,
-    #[error("only files are read; copy it into the directory of the configuration")]
-    Remote,
-    #[error("files refer to each other without end")]
-    Endless,
-}
 
 /// The properties of a configuration directory.
 #[derive(Debug, Default)]
@@ -160,11 +127,6 @@ impl Configuration {
         }
         Ok(all)
     }
-}
-
-/// Without blanks and control characters around it, as Java trims.
-pub(super) fn trim(text: &str) -> &str {
-    text.trim_matches(|c| c <= ' ')
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn configuration(files: &[(&str, &str)]) -> Result<Configuration, ConfigurationError> {
@@ -50,6 +52,52 @@ fn what_is_wrong_names_the_file() {
     assert!(endless.all().expect("nobody asks for it").is_empty());
     let error = endless.get("a").expect_err("somebody does").to_string();
     assert!(error.contains("core-site.xml: the value of a "), "{error}");
+}
+
+/// Pieces of a configuration, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    const PIECES: [&str; 24] = [
+        "<!DOCTYPE c [",
+        "]>",
+        "<!ENTITY a 'x&b;'>",
+        "<!ENTITY b SYSTEM 'in.xml'>",
+        "<!ENTITY ",
+        "<!ENTITY % p '&#37;p;'>",
+        "%p;",
+        "&a;",
+        "&b;",
+        "&#65;",
+        "&",
+        "<c>",
+        "</c>",
+        "<name>a</name>",
+        "<value>${a}${b}</value>",
+        "<property name='a' value=\"&a;\"/>",
+        "<property>",
+        "</property>",
+        "<include href='in.xml'>",
+        "</include>",
+        "<fallback>",
+        "<!--",
+        "-->",
+        "\u{e9}'",
+    ];
+    let piece = proptest::sample::select(PIECES.as_slice());
+    proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in pieces(), included in pieces(), cut in any::<u8>()) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let bytes = text.as_bytes();
+        let whole = &bytes[..bytes.len().saturating_sub(usize::from(cut) / 16)];
+        fs::write(dir.path().join("core-site.xml"), whole).expect("write");
+        fs::write(dir.path().join("in.xml"), included).expect("write");
+        if let Ok(configuration) = Configuration::read(dir.path()) {
+            configuration.all().expect("it is small");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{ConfigurationError, Refusal};
+use super::error::{ConfigurationError, Refusal};
 
 /// The most that all files of a configuration may have together, each as often as it is read.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
