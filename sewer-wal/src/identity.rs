@@ -153,6 +153,28 @@ pub(crate) struct Birth {
     pub nanoseconds: Option<u64>,
 }
 
+impl fmt::Display for Birth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inode, nanoseconds } = self;
+        match nanoseconds {
+            Some(at) => write!(f, "born {inode} {at}"),
+            None => write!(f, "born {inode} -"),
+        }
+    }
+}
+
+impl Birth {
+    /// Reads the line that it is written as.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (inode, nanoseconds) = line.strip_prefix("born ")?.split_once(' ')?;
+        let nanoseconds = match nanoseconds {
+            "-" => None,
+            at => Some(at.parse().ok()?),
+        };
+        Some(Self { inode: inode.parse().ok()?, nanoseconds })
+    }
+}
+
 /// The content of a file `ID`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdContent {
@@ -185,9 +207,8 @@ impl Identity {
             text.write_fmt(args).expect("a string takes everything");
             text.push('\n');
         };
-        if let Some(Birth { inode, nanoseconds }) = self.born {
-            let at = nanoseconds.map_or("-".to_owned(), |at| at.to_string());
-            line(format_args!("born {inode} {at}"));
+        if let Some(born) = self.born {
+            line(format_args!("{born}"));
         }
         if self.own_names {
             line(format_args!("names own"));
@@ -220,15 +241,7 @@ impl Identity {
         let mut identity = Self::new(lines.next()?.parse().ok()?);
         for line in lines {
             match line.split_once(' ')? {
-                ("born", birth) => {
-                    let (inode, nanoseconds) = birth.split_once(' ')?;
-                    let inode = inode.parse().ok()?;
-                    let nanoseconds = match nanoseconds {
-                        "-" => None,
-                        at => Some(at.parse().ok()?),
-                    };
-                    identity.born = Some(Birth { inode, nanoseconds });
-                }
+                ("born", _) => identity.born = Some(Birth::parse(line)?),
                 ("names", "own") => identity.own_names = true,
                 ("earlier", id) => identity.earlier.push(id.parse().ok()?),
                 ("next", lsn) => identity.next_lsn = Some(lsn.parse().ok()?),

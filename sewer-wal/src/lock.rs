@@ -2,10 +2,17 @@
 //!
 //! `LOCK` is flock'ed by the process that appends; the kernel lets go of it when that process ends,
 //! however it ends. `ID` is written by that process alone.
+//!
+//! ```text
+//! LOCK     = process id, "\n", born      the last process that took it, for a message
+//! born     = "born <inode> <nanoseconds>\n"   of the file LOCK itself, as in ID; since the first
+//!                                            process that appended here
+//! ```
+//! Each of the two files tells that the directory is a copy; `LOCK` is asked where `ID` is damaged.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -20,6 +27,9 @@ use crate::reader::window::is_bad_sector;
 
 /// Larger than any file `ID`.
 const ID_BYTES_MAX: u64 = 64 << 10;
+
+/// Larger than any file `LOCK`.
+const LOCK_BYTES_MAX: u64 = 128;
 
 /// The content of the file `ID`, and whether it is that of this file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +102,8 @@ fn birth(data: &Metadata) -> Birth {
 pub struct WalLock {
     path: PathBuf,
     file: Flock<File>,
+    /// The file that `LOCK` says it is.
+    born: Option<Birth>,
 }
 
 impl WalLock {
@@ -117,13 +129,38 @@ impl WalLock {
             }
             Err((_, errno)) => return Err(errno).context("lock", &path),
         };
-        // Only for the message that a second process prints: nothing depends on it.
-        file.set_len(0).context("truncate", &path)?;
-        writeln!(file, "{}", std::process::id()).context("write", &path)?;
-        let lock = Self { path, file };
+        let mut text = String::new();
+        // What cannot be read tells nothing.
+        let _ = (&mut *file).take(LOCK_BYTES_MAX).read_to_string(&mut text);
+        let born = text.lines().nth(1).and_then(Birth::parse);
+        let mut lock = Self { path, file, born };
+        lock.write()?;
         // Removed between the two, it would keep nobody out.
         lock.check_place()?;
         Ok(lock)
+    }
+
+    /// Whether the directory is a copy, as far as `LOCK` tells: it is another file than it says.
+    pub(crate) fn is_copied(&self) -> Result<bool, WalError> {
+        let now = birth(&self.file.metadata().context("stat", &self.path)?);
+        Ok(self.born.is_some_and(|born| is_other(born, now)))
+    }
+
+    /// Writes down that this is the file of the WAL that is appended to here.
+    pub(crate) fn mark(&mut self) -> Result<(), WalError> {
+        let now = birth(&self.file.metadata().context("stat", &self.path)?);
+        if self.born.replace(now) == Some(now) {
+            return Ok(());
+        }
+        self.write()
+    }
+
+    /// Not synced: a power cut may take it away, and then it tells nothing.
+    fn write(&mut self) -> Result<(), WalError> {
+        let born = self.born.map_or_else(String::new, |born| format!("{born}\n"));
+        let text = format!("{}\n{born}", std::process::id());
+        self.file.set_len(0).context("truncate", &self.path)?;
+        self.file.write_all_at(text.as_bytes(), 0).context("write", &self.path)
     }
 
     /// Whether the file that is locked is still the one under its name.
@@ -151,8 +188,8 @@ pub(crate) fn check_place(path: &Path, file: (u64, u64)) -> Result<(), WalError>
 
 fn holder(path: &Path) -> Option<String> {
     let mut text = String::new();
-    File::open(path).ok()?.take(20).read_to_string(&mut text).ok()?;
-    let pid = text.trim();
+    File::open(path).ok()?.take(LOCK_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let pid = text.lines().next().unwrap_or_default().trim();
     (!pid.is_empty()).then(|| pid.to_owned())
 }
 

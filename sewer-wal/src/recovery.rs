@@ -17,7 +17,7 @@ use crate::format::footer::FOOTER_BYTES;
 use crate::format::header::LogHeader;
 use crate::identity::{Identity, WalId};
 use crate::layout::{Layout, open_file};
-use crate::lock::{self, Stored};
+use crate::lock::{self, Stored, WalLock};
 use crate::log::Engine;
 use crate::log::active::ActiveLog;
 use crate::log::summary::{LeftLog, LogSummary, summarise};
@@ -77,20 +77,22 @@ pub(crate) struct Recovered {
     pub report: RecoveryReport,
 }
 
-/// Makes the WAL in `layout` whole and begins a log in it. The caller holds the lock.
+/// Makes the WAL in `layout` whole, to which the caller holds the `lock`, and begins a log in it.
 pub(crate) fn recover(
     layout: &Layout,
+    lock: &WalLock,
     engine: Engine,
     purpose: Purpose,
 ) -> Result<Recovered, WalError> {
     sync_names(layout)?;
+    let is_copied = lock.is_copied()?;
     let stored = lock::load(layout)?;
     let mut notes = Vec::new();
     let mut left = read_logs(layout, &mut notes)?;
     name_logs_without_header(&mut left, &stored);
     report_lost_ends(&mut left, &stored);
     let Next { identity, lsn: next_lsn, created, notes: decided } =
-        succession::decide(layout, &stored, &left, purpose != Purpose::Seal)?;
+        succession::decide(layout, &stored, &left, purpose != Purpose::Seal, is_copied)?;
     notes.extend(decided);
     let number = layout.log_numbers()?.last().map_or(1, |last| last + 1);
     left.retain(|log| is_ours(layout, &identity, log));
@@ -105,8 +107,9 @@ pub(crate) fn recover(
     let log_bytes = room.unwrap_or(SMALL_LOG_BYTES);
     let mut log = None;
     // A copy that is only sealed keeps its mark: whoever appends to it must see that it is one.
-    let is_kept =
-        next_lsn.is_none() || matches!(&stored, Stored::Copied(there) if there.id == identity.id);
+    let is_kept = next_lsn.is_none()
+        || matches!(&stored, Stored::Copied(there) if there.id == identity.id)
+        || is_copied && purpose == Purpose::Seal && !matches!(stored, Stored::Sound(_));
     // The identity before its first log, which nobody else may own; and once that tells the next
     // LSN, without it, since that is no longer true with the first event.
     let is_known = matches!(&stored, Stored::Sound(there) if is_same(there, &identity));

@@ -35,12 +35,14 @@ pub(crate) struct Next {
 }
 
 /// Decides how the WAL goes on. `is_to_append`: events are about to be recorded, so that a copy
-/// must not use the identity of what it is a copy of.
+/// must not use the identity of what it is a copy of. `is_copied`: the file `LOCK` tells that the
+/// directory is one, which counts where `ID` tells nothing.
 pub(crate) fn decide(
     layout: &Layout,
     stored: &Stored,
     left: &[LeftLog],
     is_to_append: bool,
+    is_copied: bool,
 ) -> Result<Next, WalError> {
     let path = layout.id_file();
     let path = path.display();
@@ -77,7 +79,8 @@ pub(crate) fn decide(
                 Stored::Old(_) => "names a WAL that has no log here",
                 _ => "names a WAL that has left nothing here",
             };
-            if let Some(identity) = told_by_logs(layout, left)?
+            if !(is_copied && is_to_append)
+                && let Some(identity) = told_by_logs(layout, left)?
                 && let Some(lsn) = next_lsn(layout, identity.id, None, left)?
             {
                 let id = identity.id;

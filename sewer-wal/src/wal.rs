@@ -99,11 +99,12 @@ impl Wal {
     /// [`WalError::Locked`] if another process appends to it; see [`WalError`] for the rest.
     pub fn open(layout: Layout, options: WalOptions) -> Result<(Self, RecoveryReport), WalError> {
         layout.create()?;
-        let lock = WalLock::acquire(&layout)?;
+        let mut lock = WalLock::acquire(&layout)?;
         let first_bytes = options.segment_bytes.min(LOG_BYTES_MIN);
         let (engine, min_free_bytes) = (options.engine, options.min_free_bytes);
         let purpose = Purpose::Append { log_bytes: first_bytes, min_free_bytes };
-        let Recovered { log, identity, report } = recover(&layout, engine, purpose)?;
+        let Recovered { log, identity, report } = recover(&layout, &lock, engine, purpose)?;
+        lock.mark()?;
         let (log, next_lsn) =
             log.zip(report.next_lsn).expect("to append, recovery begins a log with an LSN");
         let sealer = Sealer::start(layout.clone(), identity.clone(), engine, min_free_bytes)
@@ -361,12 +362,13 @@ fn note_next_lsn(layout: &Layout, identity: &Identity, next: Lsn) -> Result<(), 
 /// # Errors
 /// [`WalError::Locked`] if the process is not dead; see [`WalError`] for the rest.
 pub fn seal_leftovers(layout: &Layout) -> Result<RecoveryReport, WalError> {
-    let _lock = WalLock::acquire(layout)?;
+    let lock = WalLock::acquire(layout)?;
     // One of its directories may be gone.
     layout.create()?;
-    let Recovered { identity, report, .. } = recover(layout, Engine::Auto, Purpose::Seal)?;
+    let Recovered { identity, report, .. } = recover(layout, &lock, Engine::Auto, Purpose::Seal)?;
     if let Some(next) = report.next_lsn
         && !lock::is_copy(layout)?
+        && !lock.is_copied()?
     {
         note_next_lsn(layout, &identity, next)?;
     }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use sewer_wal::reader::Kind;
+use sewer_wal::wal::seal_leftovers;
 use sewer_wal::{Layout, Lsn, RecoveryReport, Wal, WalId, sealed};
 use tempfile::TempDir;
 
@@ -145,6 +146,22 @@ fn a_copy_begins_anew_and_the_original_goes_on() {
         assert_eq!(report.notes, [""; 0]);
         let id = go_on_quietly(&copy);
         assert_ne!(id, old);
+    }
+}
+
+#[test]
+fn a_copy_whose_id_is_damaged_begins_anew_even_if_it_was_only_sealed_before() {
+    for (is_closed, is_sealed) in [(false, false), (true, false), (false, true)] {
+        let (dir, layout, old) = wal(is_closed);
+        let copy = Layout::new(dir.path().join("copy"));
+        copy_tree(layout.root(), copy.root());
+        fs::write(copy.id_file(), "damaged").unwrap();
+        if is_sealed {
+            seal_leftovers(&copy).unwrap();
+        }
+        anew(&go_on(&copy, old), old, "is damaged");
+        let (_, report) = Wal::open(layout, OPTIONS).unwrap();
+        assert_eq!((report.wal_id, report.next_lsn), (old, Some(Lsn(5))));
     }
 }
 
