@@ -23,7 +23,7 @@ use crate::ship::encode::EncodeError;
 use crate::ship::{ShipError, Shipment, Tools};
 
 /// The time after which a damaged plan is looked at again.
-const HELD_RECHECK: Duration = Duration::from_mins(1);
+const HELD_RECHECK: Duration = Duration::from_secs(10);
 
 /// How a shipment under way came to its end.
 #[derive(Debug)]
