@@ -259,3 +259,32 @@ impl SealedWatch {
 fn io_error(errno: Errno, path: &Path) -> WalError {
     WalError::Io { action: "watch", path: path.to_path_buf(), source: errno.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarantine_that_was_cut_anywhere_is_brought_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        layout.create().unwrap();
+        let name = SegmentName::from(Lsn(5));
+        let (sealed, kept) = (layout.sealed_file(name), layout.quarantine_dir());
+        let kept = kept.join(name.to_string());
+        let quarantined = || {
+            quarantine(&layout, name, b"{}\n").unwrap();
+            assert!(!sealed.exists());
+            fs::read(&kept).unwrap()
+        };
+        fs::write(&sealed, "first").unwrap();
+        assert_eq!(quarantined(), b"first");
+        assert_eq!(quarantined(), b"first", "it is repeated");
+        // Cut between its new name and the loss of the old one.
+        fs::hard_link(&kept, &sealed).unwrap();
+        assert_eq!(quarantined(), b"first");
+        // Another one of that name, as on a disk that was put back.
+        fs::write(&sealed, "second").unwrap();
+        assert_eq!(quarantined(), b"second");
+    }
+}

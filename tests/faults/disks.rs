@@ -1,7 +1,7 @@
 //! The disk with the WAL is moved to another node, put back from a snapshot while HDFS is ahead,
 //! cloned, or its plan is damaged, at each step of a shipment. Two shippers are processes of their
-//! own, and the second plans otherwise. The same at every operation of the file system, with a local
-//! destination: `tests/power/shipper/disks.rs`.
+//! own, and the second plans otherwise. The same at every operation of the file system, with a
+//! local destination: `tests/power/shipper/disks.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -228,3 +228,26 @@ async fn a_damaged_plan_holds_back_its_events_alone_until_a_person_has_seen_to_i
         assert_eq!(sealed::list(&node.layout).unwrap(), [], "{what}");
     }
 }
+
+/// Each finds the files of the other, wherever it is with its own.
+#[test]
+fn two_clones_under_the_same_host_shipped_at_the_same_moment_deliver_each_event_once() {
+    for _ in 0..8 {
+        let node = crate::node::Node::with_segments(&[&[100], &[100], &[100], &[100]]);
+        let clone = node.dir.path().join("clone");
+        copy(node.layout.root(), &clone);
+        let shipper = node.shipper(&["roll.max_bytes=1B", "retry.initial=10ms"]);
+        let of_clone = format!("wal.dir={}", clone.display());
+        std::thread::scope(|scope| {
+            let one = scope.spawn(|| shipper.run(&["--replay"]));
+            let other = scope.spawn(|| shipper.run(&["--replay", "--set", &of_clone]));
+            for replay in [one, other] {
+                replay.join().unwrap().expect_success();
+            }
+        });
+        assert_eq!(node.lsns(), (0..400).collect::<Vec<_>>());
+        for layout in [&node.layout, &Layout::new(&clone)] {
+            assert_eq!(sealed::list(layout).unwrap(), []);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sewer_shipper::destination::Fingerprint;
 use sewer_shipper::hadoop::codec::Compression::Gzip;
@@ -11,9 +12,13 @@ use sewer_shipper::plan::backlog::Backlog;
 use sewer_shipper::plan::journal::Journal;
 use sewer_shipper::plan::{self, Attempts, Plan};
 use sewer_shipper::record::rows::cat;
+use sewer_test_support::http;
+use sewer_test_support::process::eventually;
 use sewer_wal::{Lsn, look_up_identity};
 
 use crate::node::Node;
+
+const WAIT: Duration = Duration::from_mins(1);
 
 const PLAN: &str = include_str!("fixtures/plan.json");
 const EARLIER: &str = include_str!("fixtures/plan-of-an-earlier-build.json");
@@ -84,6 +89,40 @@ fn a_plan_that_cannot_be_read_in_the_old_place_holds_back_its_events() {
     fs::remove_file(&path).unwrap();
     shipper.run(&["--replay"]).expect_success();
     assert_eq!(node.lsns(), (0..12).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_running_shipper_tells_of_a_damaged_plan_and_goes_on_when_a_person_has_seen_to_it() {
+    for is_put_back in [true, false] {
+        let node = Node::with_segments(&[&[1, 4], &[2, 2], &[3]]);
+        let plan = plan(&node);
+        let path = Journal::open(&node.layout).unwrap().dir().join(plan.file_name());
+        fs::write(&path, &plan.encode()[..700]).unwrap();
+        let mut shipper = node.shipper(&[]);
+        shipper.start();
+        let address = shipper.status_address();
+        let failing = || {
+            let answer = http::get(&address, "/stats").ok()?;
+            let stats: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
+            Some(stats["failing"].clone())
+        };
+        let is_told = || {
+            let failing = failing().unwrap_or_default();
+            failing[0]["reason"] == "plan" && failing[0]["needs_action"] == true
+        };
+        assert!(eventually(WAIT, is_told), "{:?}", failing());
+        assert_eq!(node.lsns(), [0; 0]);
+        if is_put_back {
+            Journal::of(&node.layout).store(&plan).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        assert!(eventually(WAIT, || node.left() == 0), "{:?}", failing());
+        let is_over = || failing().is_some_and(|failing| failing == serde_json::json!([]));
+        assert!(eventually(WAIT, is_over), "{:?}", failing());
+        assert_eq!(node.lsns(), (0..12).collect::<Vec<_>>());
+        shipper.stop();
+    }
 }
 
 /// It has published one of two files, of a WAL of format 1 with a damaged event.

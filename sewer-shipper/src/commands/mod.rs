@@ -1,4 +1,4 @@
-//! What `sewer-shipper` does when it is told to do one thing and end: a file for each.
+//! The commands of `sewer-shipper` that do one thing and end: a file for each.
 
 pub mod audit;
 pub mod cat;

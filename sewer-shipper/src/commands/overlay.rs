@@ -189,7 +189,7 @@ impl Overlay {
     }
 }
 
-/// Whether a process appends to the WAL.
+/// Tells whether a process appends to the WAL.
 fn is_in_use(source: &Layout) -> anyhow::Result<bool> {
     let path = source.lock_file();
     let file = match File::open(&path) {

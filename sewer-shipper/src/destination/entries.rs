@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::error::Result;
 
-/// How many names a listing may be ahead of its consumer.
+/// The names that a listing may be ahead of its consumer.
 const ENTRIES_AHEAD_MAX: usize = 1_000;
 
 /// One name in a directory.

@@ -59,13 +59,14 @@ pub async fn publish(
     }
 }
 
-/// Whether a failed rename may still have happened: its answer was lost, or another one that had
-/// timed out earlier was carried out meanwhile.
+/// Tells whether a failed rename may still have happened: its answer was lost, or another one that
+/// had timed out earlier was carried out meanwhile.
 fn may_have_happened(error: &DestinationError) -> bool {
     matches!(error.kind(), Kind::Unknown | Kind::AlreadyExists | Kind::NotFound)
 }
 
-/// Whether the final name holds a file of this content, which is read. Its name is durable then.
+/// Tells whether the final name holds a file of this content, which is read. Its name is durable
+/// then.
 ///
 /// # Errors
 /// [`Kind::Conflict`] if another file is there, and whatever the destination says.
@@ -86,7 +87,7 @@ pub async fn is_published(
     Err(failure(name, Cause::Stranger { expected: content, found }))
 }
 
-/// Whether there is a file, which must be as long as ours.
+/// Tells whether there is a file, which must be as long as ours.
 async fn has_length(
     destination: &dyn Destination,
     name: &str,

@@ -120,7 +120,7 @@ pub struct Backlog {
     aside: BTreeMap<PathBuf, Aside>,
     /// The damaged plans.
     held: Vec<PlanName>,
-    /// What the destination has, in other files than would be made of it here.
+    /// Files at the destination with events of this WAL that would be other files here.
     known: BTreeSet<FileName>,
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn encode(value: &impl Serialize) -> Vec<u8> {
 /// The value of a file.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The problem with it.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let length = tail(b"").len();
     let (before, end) = bytes.split_at(bytes.len().saturating_sub(length));

@@ -29,8 +29,8 @@ impl FileName {
         (first <= last).then_some(Self { wal_id, first, last, host })
     }
 
-    /// Whether it has LSNs in common with a segment of that WAL; one without a footer, which tells
-    /// where it ends, has its first.
+    /// Tells whether it has LSNs in common with a segment of that WAL; one without a footer, which
+    /// tells where it ends, has its first.
     pub fn touches(&self, wal_id: WalId, segment: LsnRange) -> bool {
         let LsnRange { first: base, end } = segment;
         wal_id == self.wal_id && base <= self.last && (base >= self.first || end > self.first)

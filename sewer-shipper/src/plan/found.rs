@@ -23,9 +23,9 @@ pub struct Found {
 pub struct DamagedPlan {
     /// The file.
     pub path: PathBuf,
-    /// What its name tells of the events that it is for.
+    /// Its name, which tells the events that it is for.
     pub name: PlanName,
-    /// What is wrong with it.
+    /// The problem with it.
     pub problem: String,
 }
 
@@ -65,7 +65,7 @@ impl PlanName {
         LsnRange { first: self.first, end: self.last.plus(1).max(self.first) }
     }
 
-    /// Whether it may be for a segment of that name, with these LSNs.
+    /// Tells whether it may be for a segment of that name, with these LSNs.
     pub fn may_be_for(&self, segment: SegmentName, wal_id: WalId, range: LsnRange) -> bool {
         let is_of_wal = match self.wal_id {
             Some(id) => id == wal_id,

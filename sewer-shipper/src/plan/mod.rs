@@ -71,7 +71,7 @@ pub struct Plan {
     pub damaged: Vec<DamagedSegment>,
     /// The files to be written, one per partition directory.
     pub outputs: Vec<OutputPlan>,
-    /// Whether to look first at what the destination has of these LSNs: the events are older than
+    /// True if the destination is first asked what it has of these LSNs: the events are older than
     /// the process that planned them, and another may have shipped them from a copy of this disk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub look_first: bool,
@@ -179,7 +179,7 @@ impl Plan {
     /// Reads what [`Self::encode`] has written.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The problem with it.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         decode(bytes)
     }

@@ -24,7 +24,7 @@ pub struct OutputPlan {
     /// name: by them a later build knows its own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Fingerprint>,
-    /// Whether it has its final name.
+    /// True once it has its final name.
     pub published: bool,
     /// The replication to be restored once it is published, if it is written with less.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// Whether some of its events may come from before a moment of the clock.
+    /// Tells whether some of its events may come from before a moment of the clock.
     pub fn is_from_before(&self, moment_ms: i64) -> bool {
         let first_ms = |segment: &Waiting| segment.content.map(|c| c.first_timestamp_ms);
         self.segments.iter().any(|segment| first_ms(segment).is_none_or(|ms| ms < moment_ms))

@@ -1,5 +1,5 @@
-//! What earlier builds have kept in `shipper.dir`, moved once: plans without a checksum in
-//! `shipments/` (of another node's WAL, in `replay-<id>/shipments/`), and the open partitions.
+//! Everything that earlier builds have kept in `shipper.dir`, moved once: plans without a checksum
+//! in `shipments/` (of another node's WAL, in `replay-<id>/shipments/`), and the open partitions.
 //!
 //! A plan is written in its new place before it is removed from the old one, and shipping begins
 //! only when all are moved. What is another WAL's is left alone. What cannot be read is left, too,
@@ -224,7 +224,7 @@ fn move_partitions(
     Ok(true)
 }
 
-/// Whether a note of open partitions names this WAL, or none.
+/// Tells whether a note of open partitions names this WAL, or none.
 fn may_be_of(bytes: &[u8], identity: &Identity) -> bool {
     let noted: BTreeMap<String, WalIds> = serde_json::from_slice(bytes).unwrap_or_default();
     let mut ids = noted.values().flat_map(|open| &open.wal_ids).peekable();

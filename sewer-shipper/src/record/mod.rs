@@ -1,5 +1,4 @@
-//! What an event becomes: the record of a format, and the directory that it belongs to; and rows
-//! back from records.
+//! The record of an event, and the directory that it belongs to; and rows back from records.
 
 pub mod access_log;
 pub mod format;

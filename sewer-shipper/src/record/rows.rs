@@ -39,7 +39,7 @@ pub enum CatError {
         offset: u64,
         /// The key or the value.
         part: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         source: RowError,
     },
     /// The output takes no more; a broken pipe is among the causes.

@@ -10,10 +10,10 @@
 //! (from a clock that went back) is shipped as ever; the marker is there already then.
 //!
 //! The open partitions are noted in `<wal.dir>/shipments/partitions.json`, durably, before the plan
-//! of what was shipped into them is removed; so they go with the disk, and whoever drains that marks
-//! them under the name of the node that recorded the events. Nothing is marked while a segment is
-//! set aside or a plan cannot be read: these events may belong anywhere. Nor is a partition that a
-//! plan has still to publish something into.
+//! of what was shipped into them is removed; so they go with the disk, and whoever drains that
+//! marks them under the name of the node that recorded the events. Nothing is marked while a
+//! segment is set aside or a plan cannot be read: these events may belong anywhere. Nor is a
+//! partition that a plan has still to publish something into.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -195,7 +195,7 @@ impl Marker {
         Self { config, host, layout, identity, destination, partitions }
     }
 
-    /// Whether there is anything to mark.
+    /// Tells whether there is anything to mark.
     pub fn has_work(&self) -> bool {
         !self.partitions.all().is_empty()
     }
@@ -277,7 +277,7 @@ impl Marker {
     }
 }
 
-/// Whether a plan has still to publish something into a partition.
+/// Tells whether a plan has still to publish something into a partition.
 fn is_awaited(unfinished: &Found, directory: &str) -> bool {
     let mut outputs = unfinished.plans.iter().flat_map(|plan| &plan.outputs);
     outputs.any(|output| !output.published && output.directory == directory)

@@ -1,4 +1,5 @@
-//! What has to be there before anything is shipped: a WAL, the right to ship it, a journal.
+//! Everything that must be there before anything is shipped: a WAL, the right to ship it, a
+//! journal.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -22,8 +22,8 @@ use crate::ship::done_marker::Marker;
 use crate::ship::encode::EncodeError;
 use crate::ship::{ShipError, Shipment, Tools};
 
-/// How often a damaged plan is looked at again.
-const HELD_RECHECK: Duration = Duration::from_mins(1);
+/// The time after which a damaged plan is looked at again.
+const HELD_RECHECK: Duration = Duration::from_secs(10);
 
 /// How a shipment under way came to its end.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub struct Planner {
     config: Config,
     tools: Tools,
     backlog: Backlog,
-    /// Whether it is the configured WAL, and not that of another node.
+    /// True for the configured WAL, false for that of another node.
     is_own: bool,
     /// The name of the node that has recorded the events.
     host: String,
@@ -67,7 +67,7 @@ pub struct Planner {
     look_before_ms: i64,
     /// The plans that an earlier process left, once they have been read.
     left: Option<VecDeque<Plan>>,
-    /// What cannot be read of them, and when that was looked at.
+    /// The plans that cannot be read, and when they were looked at.
     held: Vec<DamagedPlan>,
     held_looked: Instant,
     /// The segments of shipments under way, and of those left.

@@ -13,7 +13,7 @@ use crate::destination::error::{Cause, DestinationError, Result};
 
 /// A directory being listed.
 pub(super) struct Listing {
-    /// What came with the first answer.
+    /// The first name, which came with the first answer.
     pub first: Option<FileStatus>,
     pub names: ListStatusIterator,
     pub sessions: Arc<Sessions>,

@@ -61,7 +61,7 @@ pub enum ReadError {
         offset: u64,
         /// What is compressed there.
         part: &'static str,
-        /// What is wrong with it.
+        /// The problem with it.
         source: CodecError,
     },
 }

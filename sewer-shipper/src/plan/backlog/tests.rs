@@ -1,4 +1,4 @@
-//! Which run is due, by figures alone.
+//! The run that is due, by figures alone.
 
 use super::*;
 use bytesize::ByteSize;

@@ -10,7 +10,8 @@ use crate::ship::ShipError;
 use crate::ship::encode::encode;
 
 impl Shipment {
-    /// Whether the final file is there, complete and ours, written before this process knew of it.
+    /// Tells whether the final file is there, complete and ours, written before this process knew
+    /// of it.
     pub(super) async fn is_found(&self, index: usize) -> Result<bool, ShipError> {
         let output = &self.plan.outputs[index];
         let path = output.final_path();
@@ -55,7 +56,7 @@ impl Shipment {
         if others.is_empty() { Ok(()) } else { Err(ShipError::Elsewhere { files: others }) }
     }
 
-    /// Whether anything of the plan has a final name.
+    /// Tells whether anything of the plan has a final name.
     pub(super) async fn has_published(&self) -> Result<bool, DestinationError> {
         for output in &self.plan.outputs {
             if output.published {

@@ -57,9 +57,9 @@ pub struct Shipment {
 
 #[derive(Clone, Debug)]
 struct Progress {
-    /// Whether nothing of an earlier attempt can be there.
+    /// True if nothing of an earlier attempt can be there.
     is_clean: bool,
-    /// Whether the last attempt in the plan has not begun yet.
+    /// True while the last attempt in the plan has not begun.
     is_reserved: bool,
     /// Whether an attempt has failed here.
     has_failed: bool,

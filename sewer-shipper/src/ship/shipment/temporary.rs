@@ -9,7 +9,7 @@ use super::Shipment;
 use crate::plan::Attempts;
 use crate::ship::ShipError;
 
-/// How long the calls of a process may still be carried out after its end.
+/// The time for which calls of a process may still be carried out after its end.
 const LATE: Duration = Duration::from_mins(1);
 
 impl Shipment {
