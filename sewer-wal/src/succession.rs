@@ -68,7 +68,9 @@ pub(crate) fn decide(
                 lsn => Ok(go_on(identity.clone(), lsn, None)),
             }
         }
-        Stored::Old(id) if next_lsn(layout, *id, None, left)?.is_some() => {
+        Stored::Old(id)
+            if !(is_copied && is_to_append) && next_lsn(layout, *id, None, left)?.is_some() =>
+        {
             let lsn = next_lsn(layout, *id, None, left)?;
             Ok(go_on(Identity::new(*id), lsn, None))
         }
@@ -76,6 +78,7 @@ pub(crate) fn decide(
             let problem = match stored {
                 Stored::Missing => "is missing",
                 Stored::Damaged => "is damaged",
+                Stored::Old(_) if is_copied => "has no checksum",
                 Stored::Old(_) => "names a WAL that has no log here",
                 _ => "names a WAL that has left nothing here",
             };
