@@ -1,5 +1,5 @@
-//! Who is asked, by URI and Hadoop's configuration, and what is said when that goes wrong: each error
-//! names the host and the port, and what to do.
+//! Who is asked, by URI and Hadoop's configuration, and what is said when that goes wrong: each
+//! error names the host and the port, and what to do.
 
 use std::fs;
 use std::path::{Path, PathBuf};

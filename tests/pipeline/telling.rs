@@ -1,5 +1,6 @@
-//! The words of both daemons to their operator: every mistake of a configuration at once, each value
-//! with its layer, why a node takes nothing, and lines as systemd's journal and scripts read them.
+//! The words of both daemons to their operator: every mistake of a configuration at once, each
+//! value with its layer, why a node takes nothing, and lines as systemd's journal and scripts read
+//! them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;

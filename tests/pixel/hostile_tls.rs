@@ -1,5 +1,5 @@
-//! A thousand hostile connections of each kind to an encrypted port: what the pixel holds for one is
-//! bounded as without encryption.
+//! A thousand hostile connections of each kind to an encrypted port: what the pixel holds for one
+//! is bounded as without encryption.
 
 use std::io::Write as _;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! A destination that cannot be reached as it is configured, without an HDFS: which key, which file,
-//! which host.
+//! A destination that cannot be reached as it is configured, without an HDFS: which key, which
+//! file, which host.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,6 +1,6 @@
-//! A block that the disk cannot read (EIO), that reads as zeros, or that has a flipped bit, in every
-//! file of a WAL in turn: the WAL opens, what is lost is the batches that touch the damage, named by
-//! LSN, and the rest is read. No LSN of what could have been shipped is given again.
+//! A block that the disk cannot read (EIO), that reads as zeros, or that has a flipped bit, in
+//! every file of a WAL in turn: the WAL opens, what is lost is the batches that touch the damage,
+//! named by LSN, and the rest is read. No LSN of what could have been shipped is given again.
 
 use std::collections::BTreeSet;
 use std::fs::File;

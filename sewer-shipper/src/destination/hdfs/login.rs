@@ -60,7 +60,8 @@ fn explain(configured: Option<&Kerberos>, cause: HdfsCause, connected: bool) -> 
             }
             .into()
         }
-        // Besides, the client says this of a close and of a key only, and both come after an answer.
+        // Besides, the client says this of a close and of a key only, and both come after an
+        // answer.
         HdfsCause::Client(HdfsError::OperationFailed(_)) if !connected => Failure::NoLibrary.into(),
         HdfsCause::TimedOut { limit } if !connected => Failure::NoAnswer { limit }.into(),
         other => other,
