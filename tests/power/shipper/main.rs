@@ -64,7 +64,6 @@ fn image() -> Image {
         }
         wal.close().unwrap();
     }
-    std::fs::create_dir(dir.path().join("out")).unwrap();
     let segment = sealed::list(&layout).unwrap().remove(1).path;
     let mut bytes = std::fs::read(&segment).unwrap();
     let damaged = format!("n=-{DAMAGED}");
