@@ -95,7 +95,7 @@ fn batches(bytes: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes);
     while out.len() < bytes {
         let offset = 16384 + out.len() as u64;
-        out.extend(batch_v2(4, ([7; 16], offset), 2, &[vec![0; 10]], true));
+        out.extend(batch_v2(4, ([7; 16], offset), (2, 2), &[vec![0; 10]], true));
     }
     out
 }

@@ -12,6 +12,8 @@ pub struct Known {
     /// The LSN and the id of the entry that comes next.
     pub next_lsn: u64,
     pub next_id: u64,
+    /// The LSN of the log's first event.
+    pub base: u64,
     /// Where in the file the batch begins that the bytes come to lie in.
     pub offset: u64,
     /// Whole logs and segments of this node, byte for byte.
@@ -47,21 +49,26 @@ pub fn entry_v1(id: u64, first: u64, count: u32, events: &[Vec<u8>]) -> Vec<u8> 
     bytes
 }
 
+/// The bytes of a batch's header before the lengths of its events.
+pub const FIXED_BYTES: usize = 52;
+
 /// A batch of format 2 with a salt that may be any, padded to a block or not.
 pub fn batch_v2(
     id: u64,
     (salt, offset): ([u8; 16], u64),
-    first: u64,
+    (base, first): (u64, u64),
     events: &[Vec<u8>],
     padded: bool,
 ) -> Vec<u8> {
     let data: usize = events.iter().map(|event| event.len() + 9).sum();
-    let unpadded = 9 + 9 + 48 + 4 * events.len() + data + 1;
+    let unpadded = 9 + 9 + FIXED_BYTES + 4 * events.len() + data + 1;
     let blocks = (unpadded + 9).next_multiple_of(4096);
     let length = if padded { blocks } else { unpadded };
     let mut header = [&salt[..], &offset.to_le_bytes()].concat();
+    header.extend(base.to_le_bytes());
     header.extend(first.to_le_bytes());
-    header.extend(first.to_le_bytes());
+    // Believed of a torn batch only; what it says of zeros is true of none here.
+    header.extend(0_u32.to_le_bytes());
     header.extend(u32::try_from(length).unwrap().to_le_bytes());
     header.extend(u32::try_from(events.len()).unwrap().to_le_bytes());
     for event in events {
@@ -143,11 +150,17 @@ impl Known {
             0 => entry_v1(id, first, count, &events),
             1 => entry_v1(id, u64::MAX - random.below(3), count, &events),
             2 => entry_v1(id, first, u32::MAX, &events),
-            3 => batch_v2(id, (salt, offset), first, &events, true),
-            4 => batch_v2(id, (salt, offset), first, &events, false),
+            3 => batch_v2(id, (salt, offset), (self.base, first), &events, true),
+            4 => batch_v2(id, (salt, offset), (self.base, first), &events, false),
             5 => {
                 let mut log = log_start(self, salt, 1 + u8::from(random.below(2) == 0));
-                log.extend(batch_v2(2, (salt, 8192), self.next_lsn, &events, true));
+                log.extend(batch_v2(
+                    2,
+                    (salt, 8192),
+                    (self.next_lsn, self.next_lsn),
+                    &events,
+                    true,
+                ));
                 log
             }
             6 => footer(1 + u32::from(random.below(2) == 0), self, salt, self.next_lsn, 5),

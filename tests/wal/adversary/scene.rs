@@ -9,7 +9,7 @@ use sewer_test_support::random::Random;
 use sewer_wal::reader::{Damage, Item, Kind};
 use sewer_wal::{Batch, Engine, Event, Layout, Lsn, LsnRange, SegmentReader, Wal, sealed};
 
-use super::enemy::Known;
+use super::enemy::{FIXED_BYTES, Known};
 use crate::common::{batch_of, data_end, logs, options, wal_in_memory};
 
 pub const SECTOR: usize = 512;
@@ -55,7 +55,7 @@ pub struct Found {
 fn batch(known: &Known, random: &mut Random) -> Batch {
     let mut batch = Batch::default();
     let count = 1 + random.below(3);
-    let mut at = 9 + 5 + 48 + 4 * usize::try_from(count).unwrap() + 4;
+    let mut at = 9 + 5 + FIXED_BYTES + 4 * usize::try_from(count).unwrap() + 4;
     for number in 0..count {
         let path = (known.next_lsn + number).to_string();
         // Chunk, event, and the path that comes first.
@@ -187,12 +187,14 @@ impl Scene {
         random: &mut Random,
     ) -> Vec<Placed> {
         let mut placed = Vec::new();
+        let base = wal.next_lsn().0;
         for index in 0..count {
             let known = Known {
                 wal_id: wal.id(),
                 segment: wal.segment(),
                 next_lsn: wal.next_lsn().0,
                 next_id: 4 + index,
+                base,
                 offset: wal.segment_bytes(),
                 leaked: older.to_vec(),
             };
