@@ -70,7 +70,8 @@ fn check(scene: &Scene, bytes: &[u8], is_torn: bool) -> Result<(), String> {
     if found.events.last_key_value().is_some_and(|(last, _)| *last >= next) {
         return Err(format!("next LSN {next}, which is there already"));
     }
-    scene.check(&found, &touched, next)?;
+    let told = |why| format!("{why}; next LSN {next}, {torn_bytes} bytes torn, {:?}", found.damage);
+    scene.check(&found, &touched, next).map_err(told)?;
     // What was acknowledged and can only be taken for torn must at least be told as that.
     let rest = scene.batches.iter().filter(|batch| batch.lsns.end > next);
     let is_trace = |byte: &u8| *byte != 0;
