@@ -73,8 +73,8 @@ impl Place {
         let skipped = at.saturating_sub(self.offset);
         let batches = skipped / self.decoder.batch_bytes_min() as u64;
         let events = skipped / CHUNK_OVERHEAD as u64;
-        // Of format 2 the header proves the place, under its CRC, which the id is not: a flipped bit
-        // of one, believed behind a gap, would shut out what follows.
+        // Of format 2 the header proves the place, and has a CRC, which the id has not: a flipped
+        // bit of one, believed behind a gap, would shut out what follows.
         let is_proven = matches!(self.decoder, Decoder::V2 { .. });
         let id_fits =
             is_proven || entry.id.checked_sub(self.id).is_some_and(|missing| missing <= batches);
