@@ -116,7 +116,8 @@ pub(crate) fn recover(
     if !is_known && !is_kept {
         lock::store(layout, &Identity { next_lsn, ..identity.clone() })?;
     }
-    if let Some(next_lsn) = next_lsn {
+    // Nor does a copy that is only sealed get a log: that would tell the identity of the original.
+    if let Some(next_lsn) = next_lsn.filter(|_| !is_kept) {
         let mut begun = ActiveLog::create(layout, &identity, engine, number, log_bytes)?;
         begin(&mut begun, next_lsn)?;
         log = Some(begun);
