@@ -161,7 +161,8 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
     let refuse = |why: String| {
         let path = path.display();
         Err(format!(
-            "key `privacy.ip_key_file`: {path}: {why}; make it by `head -c 32 /dev/urandom > {path}`"
+            "key `privacy.ip_key_file`: {path}: {why}; make it by \
+             `head -c 32 /dev/urandom > {path}`"
         ))
     };
     match fs::metadata(path) {

@@ -89,7 +89,8 @@ fn clock(wal_dir: &Path) -> Result<String, String> {
     let ahead_s = newest_ms.map_or(0, |newest_ms| newest_ms / 1000 - now.as_second());
     if ahead_s > CLOCK_TOLERANCE_S {
         return Err(format!(
-            "it says {time}, but the newest sealed event is {ahead_s} s later; the clock was set back: check time synchronisation"
+            "it says {time}, but the newest sealed event is {ahead_s} s later; the clock was set \
+             back: check time synchronisation"
         ));
     }
     Ok(time.to_string())

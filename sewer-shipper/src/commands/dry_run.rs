@@ -71,7 +71,8 @@ pub fn run(config: &Config, other_wal: Option<&Path>) -> anyhow::Result<()> {
     say!("{shipments} shipments, {files} files to be published, {events} events");
     if active > 0 {
         say!(
-            "{active} events are in active/: a replay seals and ships them too, unless the pixel runs"
+            "{active} events are in active/: a replay seals and ships them too, unless the pixel \
+             runs"
         );
     }
     Ok(())
